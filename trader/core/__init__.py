@@ -1,0 +1,1 @@
+"""The trading core: no Django, no network, no clock of its own."""
