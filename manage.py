@@ -4,12 +4,24 @@
 import os
 import sys
 
+LIGHT = ("up", "status", "down")
+
 
 def main() -> None:
+    """Run a command; what is wrong with the settings is said in words, without a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trader.settings")
-    from django.core.management import execute_from_command_line
+    if len(sys.argv) > 1 and sys.argv[1] in LIGHT:
+        from trader.runtime.cli import main as light
 
-    execute_from_command_line(sys.argv)
+        sys.exit(light(sys.argv[1:]))
+    from trader.config.loader import ConfigError
+
+    try:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    except ConfigError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

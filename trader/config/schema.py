@@ -20,6 +20,8 @@ class RuntimeSection(Section):
     state_dir: Path = Field(ROOT / ".quarterdeck", description="Folder for databases, keys, logs and sockets.")
     bind_host: str = Field("127.0.0.1", description="Address that the web process listens on.")
     web_port: int = Field(8800, ge=0, le=65535, description="Port of the web process; 0 takes a free one.")
+    simulator_port: int = Field(8899, ge=0, le=65535, description="Port of the simulated exchange; 0 takes a free one.")
+    control_port: int = Field(8898, ge=0, le=65535, description="Port of its control address; 0 takes a free one.")
     web_server: Literal["daphne", "uvicorn"] = Field("daphne", description="Server of pages and sockets.")
     behind_proxy: bool = Field(False, description="A proxy in front ends TLS; allows binding beyond loopback.")
     allowed_hosts: list[str] = Field(["127.0.0.1", "localhost", "[::1]"], description="Host names that are answered.")

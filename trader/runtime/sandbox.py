@@ -1,12 +1,15 @@
-"""Starting a server as an ordinary user when we are root: PostgreSQL refuses to run as root."""
+"""What a child does before it starts: be no root (PostgreSQL refuses that), and die with its parent."""
 
 import ctypes
 import os
 import pwd
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 CLONE_NEWUSER = 0x10000000
+PR_SET_PDEATHSIG = 1
 MAPPED_ID = 1000
 
 
@@ -61,3 +64,9 @@ def _become_nobody(folder: Path) -> Callable[[], None]:
         os.setuid(nobody.pw_uid)
 
     return become
+
+
+def die_with_parent(stop_signal: int = signal.SIGTERM) -> None:
+    """Ask Linux to send `stop_signal` when our parent dies, even by kill -9. A no-op elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(stop_signal))

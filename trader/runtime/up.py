@@ -1,0 +1,249 @@
+"""`manage.py up`: servers, schema, seed, simulator, processes; then watch over them until told to stop."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from trader.config import ConfigError, load
+from trader.config.loader import NO_RUNNING_STACK
+from trader.runtime import market as markets
+from trader.runtime.errors import StartError
+from trader.runtime.layout import Layout, json_read, json_write
+from trader.runtime.leftovers import leftovers_stop
+from trader.runtime.readiness import Readiness
+from trader.runtime.screen import Screen
+from trader.runtime.servers import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, StateLock, socket_folder_new
+from trader.runtime.stack import MANAGE, Addresses, Stack, port_take
+
+STOP_BUDGET_S = 7.0  # for the programs; the servers take what is left of ten seconds
+SERVER_STOP_S = 2.5
+TICK_S = 0.5
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of `up`."""
+    parsed = argparse.ArgumentParser(prog="manage.py up", description="Start everything, and watch over it.")
+    arguments_add(parsed)
+    return parsed
+
+
+def arguments_add(parsed: argparse.ArgumentParser) -> None:
+    """Declare the options of `up`."""
+    markets.arguments_add(parsed)
+    parsed.add_argument("--plain", action="store_true", help="print lines, do not redraw the screen")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start the stack and stay until Ctrl-C, TERM or `manage.py down`; return the exit status."""
+    began = time.monotonic()
+    try:
+        config = load(running=NO_RUNNING_STACK)
+        layout = Layout(config.runtime.state_dir)
+        _refuse_open_binding(config)
+        market = markets.parameters_of(options)
+        layout.prepare()
+        lock = StateLock(layout.root)
+        lock.acquire()
+    except (StartError, ConfigError) as error:
+        print(f"Quarterdeck did not start. {error}", file=sys.stderr)
+        return 1
+    up = _Up(options, config, layout, market, began)
+    try:
+        return up.run()
+    finally:
+        lock.release()
+
+
+def _refuse_open_binding(config: Any) -> None:
+    if config.runtime.bind_host not in LOOPBACK and not config.runtime.behind_proxy:
+        raise StartError(
+            f"Listening on {config.runtime.bind_host} would open the desk to the network without TLS.",
+            "put a proxy that ends TLS in front and set QD_BEHIND_PROXY=1, or use 127.0.0.1.",
+        )
+
+
+class _Stop(Exception):
+    """A signal asked us to stop."""
+
+
+class _Up:
+    def __init__(
+        self, options: argparse.Namespace, config: Any, layout: Layout, market: dict[str, Any], began: float
+    ) -> None:
+        self.options, self.config, self.layout, self.market, self.began = options, config, layout, market, began
+        self.sockets: Path | None = None
+        self.screen = Screen(plain=options.plain)
+        self.stack: Stack | None = None
+        self.stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        status = 0
+        try:
+            leftovers_stop(self.layout)
+            self.stack = self._stack()
+            self._start_servers()
+            prepared = self._prepare()
+            self._start_programs(prepared)
+            self._watch(prepared)
+        except _Stop:
+            pass
+        except StartError as error:
+            print(f"Quarterdeck did not start. {error}", file=sys.stderr)
+            status = 1
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            self._stop()
+        return status
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        raise _Stop
+
+    def _stack(self) -> Stack:
+        runtime = self.config.runtime
+        web_port = port_take(runtime.bind_host, runtime.web_port, "QD_RUNTIME_WEB_PORT")
+        host = f"[{runtime.bind_host}]" if ":" in runtime.bind_host else runtime.bind_host
+        addresses = Addresses(
+            f"http://{host}:{web_port}", database_url=runtime.database_url, redis_url=runtime.redis_url
+        )
+        if self.market["kind"] != "none":
+            port = port_take("127.0.0.1", runtime.simulator_port, "QD_RUNTIME_SIMULATOR_PORT")
+            control = port_take("127.0.0.1", runtime.control_port, "QD_RUNTIME_CONTROL_PORT")
+            addresses.simulator = f"http://127.0.0.1:{port}"
+            addresses.simulator_socket = f"ws://127.0.0.1:{port}"
+            addresses.control = f"http://127.0.0.1:{control}"
+        return Stack(self.config, self.layout, addresses)
+
+    def _start_servers(self) -> None:
+        assert self.stack is not None
+        addresses = self.stack.addresses
+        self.sockets = socket_folder_new()
+        servers: list[EmbeddedServer] = []
+        if not addresses.database_url:
+            postgres = EmbeddedPostgres(self.layout.root / "postgres", self.sockets, self.layout.logs / "postgres.log")
+            addresses.database_url = postgres.url
+            servers.append(postgres)
+        if not addresses.redis_url:
+            valkey = EmbeddedValkey(self.layout.root / "valkey", self.sockets, self.layout.logs / "valkey.log")
+            addresses.redis_url = valkey.url
+            servers.append(valkey)
+        for server in servers:
+            self.screen.step(f"starting {server.name}")
+            self.stack.servers[server.name] = server
+            server.start()
+        json_write(self.layout.servers_file, {"database_url": addresses.database_url, "redis_url": addresses.redis_url})
+        self._timing("servers")
+
+    def _prepare(self) -> dict[str, Any]:
+        """Migrate and seed in a process of its own, so that the supervisor stays light."""
+        assert self.stack is not None
+        self.screen.step("preparing the database")
+        addresses = self.stack.addresses
+        options = {
+            "market": self.market,
+            "new_epoch": self.options.new_epoch,
+            "simulator": None
+            if self.market["kind"] == "none"
+            else {
+                "rest_url": addresses.simulator,
+                "socket_url": addresses.simulator_socket,
+                "control_url": addresses.control,
+                "state_root": str(self.layout.root / "simulator"),
+            },
+            "web_url": addresses.web,
+        }
+        result = subprocess.run(
+            [*MANAGE, "prepare", "--options", json.dumps(options)],
+            env=self.stack.environment("prepare"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (self.layout.logs / "prepare.out.log").write_text(result.stdout + result.stderr)
+        if result.returncode != 0:
+            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-3:]
+            raise StartError(
+                "The database could not be prepared: " + " ".join(last), f"see {self.layout.logs}/prepare.out.log"
+            )
+        prepared: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+        self.stack.market = prepared.get("market") or self.market
+        self._timing("schema")
+        return prepared
+
+    def _start_programs(self, prepared: dict[str, Any]) -> None:
+        assert self.stack is not None
+        self.screen.step("starting processes")
+        programs = self.stack.programs()
+        if prepared.get("simulator_state_dir"):
+            simulator = self.stack.simulator(prepared["simulator_state_dir"], self.stack.market, self.options.speed)
+            programs.insert(0, simulator)
+        for program in programs:
+            self.stack.supervisor.start(program)
+
+    def _watch(self, prepared: dict[str, Any]) -> None:
+        assert self.stack is not None
+        readiness = Readiness(self.stack, prepared, self.options.speed, self.began)
+        while True:
+            self.stack.supervisor.tick()
+            self._revive_servers()
+            pause_s = readiness.tick()
+            self.screen.show(self.stack, readiness)
+            time.sleep(min(pause_s, TICK_S) if not readiness.is_calm else 1.0)
+
+    def _revive_servers(self) -> None:
+        assert self.stack is not None
+        for server in self.stack.servers.values():
+            if not server.is_alive():
+                server.restarts += 1
+                server.start()
+                self.stack.write()
+
+    def _stop(self) -> None:
+        began = time.monotonic()
+        if self.stack is not None:
+            self.screen.step("stopping: cancelling what adds risk, keeping stops")
+            killed = self.stack.supervisor.stop(STOP_BUDGET_S)
+            self.screen.stopped(self.layout, killed)
+            for server in reversed(list(self.stack.servers.values())):
+                server.stop(SERVER_STOP_S)
+        for path in (self.layout.servers_file, self.layout.stack_file):
+            path.unlink(missing_ok=True)
+        if self.sockets is not None:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+        self.screen.line(f"stopped in {time.monotonic() - began:.1f} s")
+
+    def _timing(self, name: str) -> None:
+        assert self.stack is not None
+        self.stack.timings[name] = round(time.monotonic() - self.began - sum(self.stack.timings.values()), 2)
+
+
+def down(config: Any, timeout_s: float = 20.0) -> int:
+    """Stop the stack of this folder from another shell; return the exit status."""
+    from trader.runtime.status import is_running
+
+    layout = Layout(config.runtime.state_dir)
+    pid = is_running(layout)
+    if pid is None:
+        print("Nothing runs here.")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if is_running(layout) is None and json_read(layout.stack_file) is None:
+            print("Stopped.")
+            return 0
+        time.sleep(0.1)
+    print(f"Process {pid} did not stop within {timeout_s:.0f} s.\n  Fix: look at {layout.logs}.", file=sys.stderr)
+    return 1
