@@ -145,3 +145,39 @@ class KillSweep(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["account", "scope", "generation"], name="one_sweep_per_generation")
         ]
+
+
+class DeskCommand(models.Model):
+    """What a person asked a desk to do. The nonce comes with the form, so a double click is one command."""
+
+    class Kind(models.TextChoices):
+        ORDER = "order", "Order"
+        CANCEL = "cancel", "Cancel"
+        CLOSE = "close", "Close a position"
+        FLATTEN = "flatten", "Flatten everything"
+
+    class State(models.TextChoices):
+        NEW = "new", "New"
+        TAKEN = "taken", "Taken"
+        DONE = "done", "Done"
+        REFUSED = "refused", "Refused"
+        FAILED = "failed", "Failed"
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="commands")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    nonce = models.CharField(max_length=64, unique=True)
+    body = models.JSONField(default=dict)
+    by = models.CharField(max_length=150)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.NEW)
+    result = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["account"], name="command_waiting", condition=models.Q(state__in=["new", "taken"]))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.nonce}"

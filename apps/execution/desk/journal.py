@@ -1,0 +1,79 @@
+"""The desk's local file for what must not wait for a database: cancels, reducing orders, the gate's refusals.
+
+One JSON line each, fsynced before it is acted on; booked into the database later, then marked as booked. A line
+cut short by a crash is the newest one and was never acted on, so it is dropped.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+Entry = dict[str, Any]
+
+
+class Journal:
+    """Append-only lines of one account, kept until everything in them is booked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._waiting = self._read()
+
+    def add(self, kind: str, client_id: str, **body: Any) -> Entry:
+        """Write one entry and return it; when this returns it is on disk."""
+        entry: Entry = {"kind": kind, "client_id": client_id, **body}
+        self._append(entry)
+        self._waiting.append(entry)
+        return entry
+
+    def waiting(self) -> list[Entry]:
+        """Return what is not booked yet, oldest first."""
+        return list(self._waiting)
+
+    def booked(self, entries: list[Entry]) -> None:
+        """Forget entries that the database holds now; the file goes when nothing is left."""
+        self._waiting = [entry for entry in self._waiting if entry not in entries]
+        if self._waiting:
+            self._rewrite()
+        else:
+            self._path.unlink(missing_ok=True)
+            self._sync_folder()
+
+    def _append(self, entry: Entry) -> None:
+        is_new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            os.write(descriptor, json.dumps(entry, default=str).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if is_new:
+            self._sync_folder()
+
+    def _rewrite(self) -> None:
+        new = self._path.with_suffix(".new")
+        with new.open("w") as file:
+            file.writelines(json.dumps(entry, default=str) + "\n" for entry in self._waiting)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _read(self) -> list[Entry]:
+        if not self._path.exists():
+            return []
+        entries = []
+        for line in self._path.read_text().splitlines():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+        return entries
