@@ -25,7 +25,7 @@ FLOORS = [
 LINT = str(Path(sys.executable).with_name("lint-imports"))
 VIOLATIONS = {
     "floors": ("apps/market/planted.py", "import apps.dashboard\n"),
-    "anatomy": ("apps/market/models.py", "\nimport apps.market.services\n"),
+    "anatomy": ("apps/users/models.py", "\nimport apps.users.services\n"),
     "doors": ("apps/execution/planted.py", "import apps.market.admin\n"),
     "core": ("trader/core/planted.py", "import django\n"),
     "hosts": ("trader/runtime/planted.py", "import apps.common\n"),
