@@ -2,7 +2,19 @@
 
 import os
 
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trader.settings")
-application = get_asgi_application()
+pages = get_asgi_application()  # sets Django up: what follows imports models
+
+from django.conf import settings  # noqa: E402
+from django.utils.module_loading import import_string  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": pages,
+        "websocket": AuthMiddlewareStack(URLRouter(import_string(settings.WEBSOCKET_URLPATTERNS))),
+    }
+)

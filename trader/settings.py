@@ -87,6 +87,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "trader.urls"
 ASGI_APPLICATION = "trader.asgi.application"
+WEBSOCKET_URLPATTERNS = "apps.common.routing.websocket_urlpatterns"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
