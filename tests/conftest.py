@@ -1,44 +1,12 @@
-"""Real servers for every test run: an embedded PostgreSQL and Valkey of its own, thrown away at the end.
+"""Fixtures for all tests; the servers come from `tests/servers.py`."""
 
-They start before Django reads its settings; with DATABASE_URL or REDIS_URL set, those are used instead.
-"""
-
-import atexit
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-_servers: list = []
-
-
-def _start_servers() -> None:
-    from trader.runtime.servers import EmbeddedPostgres, EmbeddedValkey
-
-    folder = Path(tempfile.mkdtemp(prefix="qdt-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["QD_RUNTIME_STATE_DIR"] = str(folder / "state")
-    (folder / "s").mkdir(mode=0o700)
-    if not os.environ.get("DATABASE_URL"):
-        os.environ["QD_TEST_FSYNC_OFF"] = "1"
-        postgres = EmbeddedPostgres(folder / "pg", folder / "s", folder / "pg.log")
-        postgres.start()
-        atexit.register(postgres.stop)
-        os.environ["DATABASE_URL"] = postgres.url
-        del os.environ["QD_TEST_FSYNC_OFF"]
-        _servers.append(postgres)
-    if not os.environ.get("REDIS_URL"):
-        valkey = EmbeddedValkey(folder / "valkey", folder / "s", folder / "valkey.log")
-        valkey.start()
-        atexit.register(valkey.stop)
-        os.environ["REDIS_URL"] = valkey.url
-        _servers.append(valkey)
-
-
-_start_servers()  # at import: pytest-django reads the settings before any hook of ours runs
+SKIPS: list[tuple[str, str]] = []
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +22,32 @@ def recorded_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("no recorded market data: set QD_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path; the test is skipped, loudly, without it."""
+    import shutil
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """List loudly what was skipped."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section(f"SKIPPED: {len(skipped)} tests did not run", sep="!", red=True, bold=True)
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"  {report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a skip is a failure: what CI does not run, nobody runs."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("QD_CI") and reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -19,7 +19,7 @@ ROOT = HERE.parents[1]
 LIMIT_S = 900
 CODE = (
     "import sys, json\n"
-    "import tests.conftest\n"
+    "import tests.servers\n"
     "import os, django\n"
     "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'trader.settings')\n"
     "django.setup()\n"
