@@ -34,8 +34,34 @@ class LeasesSection(Section):
     ttl_s: float = Field(9.0, gt=0.5, description="How long a lease lives without renewal, in seconds.")
     renew_s: float = Field(2.0, gt=0.1, description="How often a holder renews its lease, in seconds.")
     stop_margin_s: float = Field(2.5, gt=0.1, description="Time before expiry at which new risk stops, in seconds.")
+    poll_s: float = Field(1.0, ge=0.05, description="How often a worker looks for free leases, in seconds.")
+    host_connections: int = Field(6, ge=1, le=50, description="Most database connections of one worker's residents.")
+
+
+class BusSection(Section):
+    log_kept: int = Field(10_000, ge=100, description="Newest messages kept in each log stream; older are in the table.")
+    outbox_days: int = Field(90, ge=1, description="How long log messages stay in the outbox table, in days.")
+    relay_poll_ms: float = Field(50.0, ge=5, description="How often the relay looks without being woken, in ms.")
+
+
+class HubSection(Section):
+    frame_ms: float = Field(20.0, ge=5, description="Shortest time between two state frames to a browser, in ms.")
+    frame_ms_per_client: float = Field(0.5, ge=0, description="Added to that time per connected browser, in ms.")
+    log_frame_ms: float = Field(4.0, ge=0, description="Longest wait to gather log messages into one frame, in ms.")
+    buffer_bytes: int = Field(262_144, ge=4096, description="Unsent bytes at which a browser counts as fallen behind.")
+    topics_per_client: int = Field(400, ge=1, description="Most topics one browser may ask for.")
+
+
+class KillSection(Section):
+    poll_ms: float = Field(90.0, ge=10, le=500, description="How often each of the three kill records is read, in ms.")
+    fresh_ms: float = Field(200.0, ge=50, le=2000, description="Oldest reading that still lets new risk out, in ms.")
+    write_timeout_s: float = Field(1.0, gt=0.1, description="Longest wait for one place when engaging or releasing.")
+    mirror_after_s: float = Field(0.25, ge=0, description="How long places must disagree before one is mirrored.")
 
 
 class Config(Section):
     runtime: RuntimeSection = RuntimeSection()
     leases: LeasesSection = LeasesSection()
+    bus: BusSection = BusSection()
+    hub: HubSection = HubSection()
+    kill: KillSection = KillSection()
