@@ -35,7 +35,8 @@ RETURNING fence
 # An expired lease that nobody took may be renewed: its fence is still the highest.
 RENEW = """
 UPDATE common_lease AS held SET expires_at = clock_timestamp() + %(ttl)s, meta = mine.meta::jsonb
-FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(fences)s::bigint[], %(metas)s::text[]) AS mine (kind, key, fence, meta)
+FROM unnest(%(kinds)s::text[], %(keys)s::text[], %(fences)s::bigint[], %(metas)s::text[]) 
+    AS mine (kind, key, fence, meta)
 WHERE held.kind = mine.kind AND held.key = mine.key AND held.fence = mine.fence
 RETURNING held.kind, held.key
 """

@@ -1,7 +1,7 @@
 """Typed messages with versions. On the wire a message is msgpack of `[version, fields]`."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 import msgspec
@@ -60,6 +60,6 @@ def _upcast(kind: type[Message], version: int, fields: Fields) -> Fields:
     return fields
 
 
-@lru_cache(maxsize=None)
+@cache
 def _decoder(kind: type[M]) -> "msgspec.msgpack.Decoder[M]":
     return msgspec.msgpack.Decoder(kind)

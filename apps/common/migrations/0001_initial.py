@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-from apps.common.migrations import sql
+from apps.common.migrations import _sql as sql
 
 
 class Migration(migrations.Migration):
