@@ -11,10 +11,15 @@ class Venue(models.Model):
 
     code = models.SlugField(max_length=32, unique=True)
     name = models.CharField(max_length=80)
-    adapter = models.CharField(max_length=32, default="bybit", help_text="Folder in market/providers and execution/brokers.")
+    adapter = models.CharField(
+        max_length=32, default="bybit", help_text="Folder in market/providers and execution/brokers."
+    )
     rest_url = models.URLField(blank=True, help_text="Empty: the vendor's own address.")
     socket_url = models.CharField(max_length=200, blank=True)
     control_url = models.URLField(blank=True, help_text="The simulator's control address; empty elsewhere.")
+    control_token_file = models.CharField(
+        max_length=255, blank=True, help_text="File with the token of the control address; its content stays there."
+    )
     is_simulated = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
 
@@ -26,7 +31,7 @@ class Venue(models.Model):
 
 
 class Epoch(models.Model):
-    """One run of a market at a venue. The real one is number 0 for ever; each replay or fresh synthetic market is new."""
+    """One run of a market at a venue. The real one is 0 for ever; each replay or fresh synthetic market is new."""
 
     class Kind(models.TextChoices):
         REAL = "real", "Real"
@@ -72,7 +77,10 @@ class Instrument(models.Model):
     settle = models.CharField(max_length=20)
     multiplier = models.DecimalField(max_digits=38, decimal_places=18, default=1)
     listed_from = models.DateTimeField(null=True)
-    listed_to = models.DateTimeField(null=True)
+    listed_to = models.DateTimeField(null=True, help_text="Set when the venue no longer lists it.")
+    turnover_24h = models.DecimalField(
+        max_digits=38, decimal_places=8, default=0, help_text="Of 24 hours, in quote currency, at the last look."
+    )
 
     class Meta:
         ordering = ["venue", "symbol"]
@@ -116,7 +124,9 @@ class Universe(models.Model):
     venue = models.ForeignKey(Venue, on_delete=models.PROTECT, related_name="universes")
     kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.FIXED)
     rule_quote = models.CharField(max_length=20, blank=True, help_text="Rule: only this quote currency.")
-    rule_kind = models.CharField(max_length=12, choices=Instrument.Kind.choices, blank=True, help_text="Rule: only this kind.")
+    rule_kind = models.CharField(
+        max_length=12, choices=Instrument.Kind.choices, blank=True, help_text="Rule: only this kind."
+    )
     rule_min_turnover = models.DecimalField(
         max_digits=38, decimal_places=2, default=0, help_text="Rule: least turnover of 24 hours, in quote currency."
     )

@@ -1,0 +1,92 @@
+"""Reads of hot bars: newest revision of each, ascending, as numpy rows."""
+
+from django.db import connection as django_connection
+from psycopg import AsyncConnection
+
+from apps.market.storage import rows, statements
+from apps.market.storage.rows import Bars
+from apps.market.storage.writer import SOURCE_VENUE
+
+FIRST_NS, LAST_NS = 0, 2**63 - 1
+
+
+def _span(epoch_id: int, timeframe_s: int, start_ns: int | None, end_ns: int | None) -> dict[str, object]:
+    return {
+        "epoch_id": epoch_id,
+        "timeframe_s": timeframe_s,
+        "source": SOURCE_VENUE,
+        "start_ns": FIRST_NS if start_ns is None else start_ns,
+        "end_ns": LAST_NS if end_ns is None else end_ns,
+    }
+
+
+def bars_read(
+    epoch_id: int,
+    instrument_id: int,
+    timeframe_s: int,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    limit: int = 1000,
+) -> Bars:
+    """Return bars of open time in `[start_ns, end_ns)`: the first `limit` from the start, or the newest without one."""
+    statement = statements.read(timeframe_s, newest_first=start_ns is None)
+    span = _span(epoch_id, timeframe_s, start_ns, end_ns)
+    return _copy_out(statement, {**span, "instrument_id": instrument_id, "limit": limit})
+
+
+def bars_read_many(epoch_id: int, instrument_ids: list[int], timeframe_s: int, start_ns: int, end_ns: int) -> Bars:
+    """Return the bars of several instruments over one span, by instrument and time."""
+    span = _span(epoch_id, timeframe_s, start_ns, end_ns)
+    return _copy_out(statements.read_many(timeframe_s), {**span, "instrument_ids": list(instrument_ids)})
+
+
+def bars_newest_open(epoch_id: int, instrument_ids: list[int], timeframe_s: int) -> dict[int, int]:
+    """Return {instrument: newest stored open time}; an instrument without bars is left out."""
+    parameters = {**_span(epoch_id, timeframe_s, None, None), "instrument_ids": list(instrument_ids)}
+    with django_connection.cursor() as cursor:
+        cursor.execute(statements.newest_open(timeframe_s), parameters)
+        return {instrument: opened for instrument, opened in cursor.fetchall() if opened is not None}
+
+
+async def bars_read_async(
+    pool,
+    epoch_id: int,
+    instrument_id: int,
+    timeframe_s: int,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    limit: int = 1000,
+) -> Bars:
+    """The twin of `bars_read` for residents, on their own connection pool."""
+    statement = statements.read(timeframe_s, newest_first=start_ns is None)
+    span = _span(epoch_id, timeframe_s, start_ns, end_ns)
+    async with pool.connection() as connection:
+        return await _copy_out_async(connection, statement, {**span, "instrument_id": instrument_id, "limit": limit})
+
+
+async def bars_read_many_async(
+    pool, epoch_id: int, instrument_ids: list[int], timeframe_s: int, start_ns: int, end_ns: int
+) -> Bars:
+    """The twin of `bars_read_many` for residents."""
+    span = {**_span(epoch_id, timeframe_s, start_ns, end_ns), "instrument_ids": list(instrument_ids)}
+    async with pool.connection() as connection:
+        return await _copy_out_async(connection, statements.read_many(timeframe_s), span)
+
+
+async def bars_newest_open_async(pool, epoch_id: int, instrument_ids: list[int], timeframe_s: int) -> dict[int, int]:
+    """The twin of `bars_newest_open` for residents."""
+    parameters = {**_span(epoch_id, timeframe_s, None, None), "instrument_ids": list(instrument_ids)}
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statements.newest_open(timeframe_s), parameters)
+        return {instrument: opened for instrument, opened in await cursor.fetchall() if opened is not None}
+
+
+def _copy_out(statement: str, parameters: dict[str, object]) -> Bars:
+    with django_connection.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+        return rows.unpack(b"".join(bytes(block) for block in copy))
+
+
+async def _copy_out_async(connection: AsyncConnection, statement: str, parameters: dict[str, object]) -> Bars:
+    async with connection.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+        blocks = [bytes(block) async for block in copy]
+    return rows.unpack(b"".join(blocks))

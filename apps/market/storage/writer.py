@@ -1,0 +1,170 @@
+"""The one way bars get into PostgreSQL: binary COPY, so that a bar is never doubled and never lost.
+
+The usual bar is new: it is copied straight into its partition, and the primary key guards it. If any bar of the
+batch is there already (a restart, a take-over, a back-fill), the batch goes through a staging table and only what
+differs is added, as the next revision. Both paths end in the same rows, whoever writes at the same time.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from django.db import connection as django_connection
+from django.db import transaction
+from psycopg import AsyncConnection, errors
+
+from apps.common.errors import LeaseLost
+from apps.market.storage import rows, statements
+from apps.market.storage.rows import Bars
+from apps.market.storage.tables import NANOSECONDS, Partition, partition_of, partitions_sql
+
+SOURCE_VENUE = 0
+MERGE_ROUNDS = 3  # a second writer may add between our look and our insert; then we look again
+_known_partitions: set[str] = set()
+
+
+def _wanted_partitions(timeframe_s: int, bars: Bars) -> list[Partition]:
+    """Return the partitions these bars need, by distinct day (few, however many the bars)."""
+    days = np.unique(bars["open_ns"] // (86_400 * NANOSECONDS))
+    found = {partition_of(timeframe_s, int(day) * 86_400 * NANOSECONDS) for day in days}
+    return sorted(found, key=lambda partition: partition.from_ns)
+
+
+def _unknown(partitions: Iterable[Partition]) -> list[Partition]:
+    return [partition for partition in partitions if partition.name not in _known_partitions]
+
+
+async def bars_write_async(
+    connection: AsyncConnection,
+    *,
+    epoch_id: int,
+    timeframe_s: int,
+    bars: Bars,
+    source: int = SOURCE_VENUE,
+    fence: tuple[str, str, int] | None = None,
+) -> Bars:
+    """Store closed bars and return those that storage did not hold, with their revisions.
+
+    Durable when it returns. `fence` is (kind, key, number) of the writer's lease: if the lease has passed on,
+    `LeaseLost` is raised and nothing is written.
+    """
+    if len(bars) == 0:
+        return bars
+    bars = rows.newest_per_key(bars)
+    partitions = _wanted_partitions(timeframe_s, bars)
+    await _make_partitions_async(connection, _unknown(partitions))
+    body = rows.pack(bars, epoch_id=epoch_id, timeframe_s=timeframe_s, source=source)
+    if not bars["revision"].any():
+        try:
+            return await _copy_async(connection, timeframe_s, body, bars, fence)
+        except errors.UniqueViolation:
+            pass  # some are there: the staging table tells which
+        except errors.CheckViolation:
+            await _make_partitions_async(connection, partitions)
+    return await _merge_async(connection, timeframe_s, body, fence)
+
+
+async def _copy_async(
+    connection: AsyncConnection, timeframe_s: int, body: bytes, bars: Bars, fence: tuple[str, str, int] | None
+) -> Bars:
+    async with connection.transaction(), connection.cursor() as cursor:
+        await _check_fence_async(cursor, fence)
+        async with cursor.copy(statements.copy_into(timeframe_s)) as copy:
+            await copy.write(body)
+    return bars
+
+
+async def _merge_async(
+    connection: AsyncConnection, timeframe_s: int, body: bytes, fence: tuple[str, str, int] | None
+) -> Bars:
+    stored: list[tuple] = []
+    async with connection.transaction(), connection.cursor() as cursor:
+        await _check_fence_async(cursor, fence)
+        await cursor.execute(statements.CREATE_STAGING)
+        async with cursor.copy(statements.COPY_TO_STAGING) as copy:
+            await copy.write(body)
+        for _ in range(MERGE_ROUNDS):
+            await cursor.execute(statements.merge(timeframe_s))
+            added = await cursor.fetchall()
+            stored += added
+            if not added:
+                break
+    return _as_bars(stored)
+
+
+async def _check_fence_async(cursor, fence: tuple[str, str, int] | None) -> None:
+    if fence is None:
+        return
+    kind, key, number = fence
+    await cursor.execute("SELECT fence FROM common_lease WHERE kind = %s AND key = %s", (kind, key))
+    row = await cursor.fetchone()
+    if row is None or row[0] != number:
+        held = "no lease" if row is None else f"fence {row[0]}"
+        raise LeaseLost(f"lease {kind}/{key}: storage sees {held}, this feed holds {number}; it stops")
+
+
+async def _make_partitions_async(connection: AsyncConnection, partitions: list[Partition]) -> None:
+    if not partitions:
+        return
+    async with connection.transaction():
+        await connection.execute(partitions_sql(partitions))
+    _known_partitions.update(partition.name for partition in partitions)
+
+
+def bars_write(*, epoch_id: int, timeframe_s: int, bars: Bars, source: int = SOURCE_VENUE) -> Bars:
+    """Store closed bars through Django's connection; the back-fill's twin of `bars_write_async`."""
+    if len(bars) == 0:
+        return bars
+    bars = rows.newest_per_key(bars)
+    partitions = _wanted_partitions(timeframe_s, bars)
+    _make_partitions(_unknown(partitions))
+    body = rows.pack(bars, epoch_id=epoch_id, timeframe_s=timeframe_s, source=source)
+    if not bars["revision"].any():
+        try:
+            with transaction.atomic():
+                _copy(statements.copy_into(timeframe_s), body)
+            return bars
+        except errors.UniqueViolation:
+            pass  # Django hands errors of COPY on as the driver raised them
+        except errors.CheckViolation:
+            _make_partitions(partitions)
+    return _merge(timeframe_s, body)
+
+
+def _copy(statement: str, body: bytes) -> None:
+    with django_connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(body)
+
+
+def _merge(timeframe_s: int, body: bytes) -> Bars:
+    stored: list[tuple] = []
+    with transaction.atomic(), django_connection.cursor() as cursor:
+        # a transaction that wraps ours keeps its staged rows, so they are cleared before and not only on commit
+        cursor.execute(statements.CREATE_STAGING)
+        cursor.execute(f"TRUNCATE {statements.STAGING}")
+        _copy(statements.COPY_TO_STAGING, body)
+        for _ in range(MERGE_ROUNDS):
+            cursor.execute(statements.merge(timeframe_s))
+            added = cursor.fetchall()
+            stored += added
+            if not added:
+                break
+    return _as_bars(stored)
+
+
+def _make_partitions(partitions: list[Partition]) -> None:
+    if not partitions:
+        return
+    with transaction.atomic(), django_connection.cursor() as cursor:
+        cursor.execute(partitions_sql(partitions))
+    _known_partitions.update(partition.name for partition in partitions)
+
+
+def _as_bars(stored: list[tuple]) -> Bars:
+    """Return merged rows as bars in order; a row that two rounds both added keeps its newest revision."""
+    columns = [name.strip() for name in rows.READ_COLUMNS.split(",")]
+    bars = rows.bars_empty()
+    if stored:
+        bars = np.empty(len(stored), dtype=rows.BAR_DTYPE)
+        for name, values in zip(columns, zip(*stored, strict=True), strict=True):
+            bars[name] = values
+    return rows.newest_per_key(bars)
