@@ -23,25 +23,23 @@ _lock = threading.Lock()
 
 def command_client(url: str, timeout_s: float = COMMAND_TIMEOUT_S) -> redis.asyncio.Redis:
     """Return an async client for commands that answer at once; errors come back within `timeout_s`."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_keepalive=not url.startswith("unix"),
-        retry=AsyncRetry(NoBackoff(), 0),
-        health_check_interval=0,
-    )
+    return _async_client(url, timeout_s)
 
 
 def blocking_client(url: str) -> redis.asyncio.Redis:
     """Return an async client for reads that wait: pub/sub and XREAD BLOCK."""
+    return _async_client(url, None)
+
+
+def _async_client(url: str, timeout_s: float | None) -> redis.asyncio.Redis:
+    keepalive = {} if url.startswith("unix") else {"socket_keepalive": True}
     return redis.asyncio.Redis.from_url(
         url,
-        socket_timeout=None,
+        socket_timeout=timeout_s,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_keepalive=not url.startswith("unix"),
         retry=AsyncRetry(NoBackoff(), 0),
         health_check_interval=0,
+        **keepalive,
     )
 
 

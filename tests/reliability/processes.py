@@ -1,0 +1,58 @@
+"""Real processes for the drills of the common library: hosts of residents that can be killed and paused."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT_LEASES = {
+    "QD_LEASES_TTL_S": "1.5",
+    "QD_LEASES_RENEW_S": "0.3",
+    "QD_LEASES_STOP_MARGIN_S": "0.5",
+    "QD_LEASES_POLL_S": "0.2",
+}
+
+
+def database_url() -> str:
+    """Return the address of the database that this test runs on."""
+    database = settings.DATABASES["default"]
+    return (
+        f"postgresql://{quote(database['USER'])}@/{quote(database['NAME'])}?host={quote(database['HOST'], safe='')}"
+        f"&port={database['PORT'] or 5432}"
+    )
+
+
+def spawn(module: str, *arguments: str, **environment: str) -> subprocess.Popen:
+    """Start `python -m module` on this test's servers, with short leases."""
+    env = {
+        **os.environ,
+        **SHORT_LEASES,
+        "DATABASE_URL": database_url(),
+        "REDIS_URL": settings.REDIS_URL,
+        "DJANGO_SETTINGS_MODULE": "trader.settings",
+        **environment,
+    }
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+
+
+def wait_until(true: Callable[[], object], timeout_s: float = 15.0, step_s: float = 0.02) -> None:
+    """Wait for a condition; fails when it does not come true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(step_s)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kill a process of ours, stopped or not, and reap it."""
+    if process.poll() is None:
+        process.kill()
+    process.wait(5)
+    if process.stderr:
+        process.stderr.close()
