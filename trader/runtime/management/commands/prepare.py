@@ -27,10 +27,12 @@ class Command(BaseCommand):
             name = f"{config.name}.seed"
             if find_spec(name) is not None:
                 found |= import_module(name).seed(wanted, found) or {}
-        if "login-link" in get_commands():
+        if "login-link" in get_commands() and found.get("person"):
             out = StringIO()
-            call_command("login-link", "--url", wanted.get("web_url", ""), stdout=out)
-            found["login_url"] = out.getvalue().strip().splitlines()[-1]
+            call_command(
+                "login-link", "--json", "--base-url", wanted.get("web_url", ""), "--user", found["person"], stdout=out
+            )
+            found["login_url"] = json.loads(out.getvalue())["url"]
         self.stdout.write(json.dumps(found, default=str))
 
     def _migrate(self) -> None:

@@ -1,0 +1,155 @@
+"""`manage.py up` as a person meets it: what it starts, what it says when it cannot, and that it leaves nothing running."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.stack import ROOT, RunningStack
+
+pytestmark = pytest.mark.stack
+NAMES = {"supervisor", "postgres", "valkey", "web", "worker-data", "worker-scanning", "worker-training",
+         "worker-execution", "beat"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack():
+    with RunningStack("--market", "none") as running:
+        running.wait(lambda: "open http" in running.output.read_text(), "the web answers", 60)
+        yield running
+
+
+def children(stack: RunningStack) -> list[psutil.Process]:
+    pids = [row["pid"] for row in stack.status()["processes"] if row["pid"]]
+    processes = [psutil.Process(pid) for pid in pids]
+    return processes + [child for process in processes for child in process.children(recursive=True)]
+
+
+def up_once(tmp_path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    base = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    env = base | {"QD_RUNTIME_STATE_DIR": str(tmp_path / "state"), "QD_RUNTIME_WEB_PORT": "0"} | environment
+    command = [sys.executable, "manage.py", "up", "--plain", "--market", "none", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_status_lists_every_process_and_address(stack):
+    found = stack.status()
+    assert {row["name"] for row in found["processes"]} == NAMES
+    assert {"name", "pid", "since", "restarts", "state"} == set(found["processes"][0])
+    assert all(row["state"] == "running" for row in found["processes"])
+    assert set(found["urls"]) == {"web", "simulator", "control"}
+    assert {"quarterdeck", "python", "postgres", "valkey", "settings"} <= set(found["versions"])
+    assert found["timings"]["servers"] > 0
+
+
+def test_residents_are_listed_with_holder_fence_and_lease(stack):
+    row = stack.wait(lambda: stack.status()["residents"], "a resident")[0]
+    assert {"kind", "key", "holder", "fence", "lease_left_s", "lag_s"} <= set(row)
+    assert row["fence"] >= 1
+    assert row["lease_left_s"] > 0
+
+
+def test_a_second_up_says_that_it_runs_already(stack):
+    again = stack.manage("up", "--plain", "--market", "none", check=False)
+    assert again.returncode == 1
+    assert "runs already" in again.stderr
+    assert "manage.py down" in again.stderr
+
+
+def test_a_process_that_dies_is_started_again(stack):
+    before = next(row for row in stack.status()["processes"] if row["name"] == "beat")
+    os.kill(before["pid"], signal.SIGKILL)
+
+    def again():
+        row = next(row for row in stack.status()["processes"] if row["name"] == "beat")
+        return row["state"] == "running" and row["pid"] not in (None, before["pid"]) and row
+
+    assert stack.wait(again, "beat runs again")["restarts"] == 1
+
+
+def test_keys_are_files_of_mode_600(stack):
+    keys = list((stack.folder / "state" / "keys").iterdir())
+    assert {"secret.key", "credential.key"} <= {key.name for key in keys}
+    assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
+
+
+def test_a_busy_port_is_named_with_the_fix(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = up_once(tmp_path, QD_RUNTIME_WEB_PORT=str(port))
+    assert result.returncode == 1
+    assert f"Port {port}" in result.stderr
+    assert "QD_RUNTIME_WEB_PORT" in result.stderr
+
+
+def test_a_state_folder_that_is_a_file_is_named_with_the_fix(tmp_path):
+    (tmp_path / "state").write_text("")
+    result = up_once(tmp_path)
+    assert result.returncode == 1
+    assert "state folder" in result.stderr
+    assert "Fix:" in result.stderr
+
+
+def test_an_open_address_without_tls_is_refused(tmp_path):
+    result = up_once(tmp_path, QD_RUNTIME_BIND_HOST="0.0.0.0")
+    assert result.returncode == 1
+    assert "QD_BEHIND_PROXY" in result.stderr
+
+
+def test_a_long_socket_path_is_named_with_the_fix(tmp_path):
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    result = up_once(tmp_path, TMPDIR=str(deep))
+    assert result.returncode == 1
+    assert "TMPDIR" in result.stderr
+
+
+def test_an_unknown_setting_stops_the_start_with_its_name(tmp_path):
+    result = up_once(tmp_path, QD_RUNTIME_WEBPORT="1")
+    assert result.returncode == 1
+    assert "QD_RUNTIME_WEBPORT" in result.stderr
+    assert "QD_RUNTIME_WEB_PORT" in result.stderr
+
+
+def test_wrong_market_options_are_refused_in_words(tmp_path):
+    result = up_once(tmp_path, "--market", "replay")
+    assert result.returncode == 1
+    assert "--data and --symbols" in result.stderr
+
+
+# the last two end the module's stack
+
+
+def test_ctrl_c_stops_everything_within_ten_seconds_and_leaves_nothing(stack):
+    ours = children(stack)
+    assert stack.stop() < 10
+    deadline = time.monotonic() + 2
+    while any(process.is_running() for process in ours) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [process.pid for process in ours if process.is_running()] == []
+    assert not (stack.folder / "state" / "run" / "stack.json").exists()
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_up_starts(stack):
+    stack.output.write_text("")
+    stack.start()
+    stack.wait(lambda: "open http" in stack.output.read_text(), "the web answers", 60)
+    ours = children(stack)
+    stack.process.kill()
+    stack.process.wait()
+    if sys.platform == "linux":
+        gone, alive = psutil.wait_procs([p for p in ours if p.pid != stack.process.pid], timeout=15)
+        assert [process.cmdline() for process in alive] == []
+        assert gone
+    stack.output.write_text("")
+    stack.start()
+    stack.wait(lambda: "open http" in stack.output.read_text(), "the web answers again", 60)
+    assert json.loads(stack.manage("status", "--json").stdout)["running"]
