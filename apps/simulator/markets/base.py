@@ -157,16 +157,23 @@ class MarketSource(Protocol):
         """Return the terms of everything listed."""
         ...
 
-    def history(self, key: Key) -> np.ndarray:
-        """Return the minutes before the start, ascending, dtype BAR_DTYPE, without a hole."""
+    def history(self, key: Key, until_ns: int) -> np.ndarray:
+        """Return the minutes that end by `until_ns`, ascending, dtype BAR_DTYPE, without a hole."""
+        ...
+
+    def fundings(self, key: Key, until_ns: int) -> list[FundingEvent]:
+        """Return the fundings paid by `until_ns`, ascending; empty on spot."""
         ...
 
     def opening(self) -> Iterator[MarketEvent]:
         """Yield a book, and where it is linear a mark, for every instrument at the start."""
         ...
 
-    def minute(self, open_ns: int) -> list[MarketEvent]:
-        """Return the minute that opens at `open_ns`, in order, ending with its MinuteEnd."""
+    def minute(self, open_ns: int) -> Iterator[MarketEvent]:
+        """Yield the minute that opens at `open_ns`, in order, ending with its MinuteEnd.
+
+        Lazy: a book is built when its time has come, so that no minute begins with a burst of work.
+        """
         ...
 
 
