@@ -6,13 +6,12 @@ import threading
 
 import django
 
-django.setup()
-
-from apps.common.host import ResidentHost
-from apps.common.residents import register_resident
-
 
 def main() -> None:
+    django.setup()
+    from apps.common.host import ResidentHost
+    from apps.common.residents import register_resident
+
     register_resident(
         kind="drill",
         queues=("drill",),

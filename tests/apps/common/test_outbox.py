@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 
 from apps.common.bus import OUTBOX_CHANNEL, Bus
 from apps.common.database import async_pool, connection_open
@@ -47,9 +47,9 @@ def test_numbers_come_back_in_the_order_given_across_topics():
 
 def test_what_is_rolled_back_was_never_said_and_leaves_no_gap():
     add("test.notes", 1)
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with transaction.atomic():
         outbox_add(("test.notes", Note(text="never")))
-        raise IntegrityError
+        transaction.set_rollback(True)
     assert add("test.notes", 2) == [2]
     assert Outbox.objects.count() == 2
 
@@ -95,7 +95,8 @@ async def test_a_row_and_its_message_go_in_one_statement():
     async with await connection_open() as opened:
         cursor = await opened.execute(
             f"""WITH {cte}, made AS (
-                INSERT INTO common_job (kind, title, parameters, state, total, done, cancel_asked, by, error, created_at)
+                INSERT INTO common_job (kind, title, parameters, state, total, done, cancel_asked, by, error,
+                    created_at)
                 VALUES ('x', %(title)s, '{{}}', 'waiting', 0, 0, false, '', '', now()) RETURNING title
             ) SELECT made.title, outbox_added.n FROM made, outbox_added""",
             {**parameters, "title": "one"},
