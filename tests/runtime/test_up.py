@@ -1,4 +1,4 @@
-"""`manage.py up` as a person meets it: what it starts, what it says when it cannot, and that it leaves nothing running."""
+"""`manage.py up` as a person meets it: what it starts, what it says when it cannot, that it leaves nothing running."""
 
 import json
 import os

@@ -87,7 +87,7 @@ class Stack:
         for queue, (pool, concurrency) in QUEUES.items():
             celery = [sys.executable, "-m", "celery", "-A", "celery_worker.app", "worker", "-Q", queue]
             celery += ["-n", f"{queue}@{self._install()}-%h", "-P", pool, "-c", str(concurrency), "-l", "INFO"]
-            celery += ["--without-gossip", "--without-mingle"]
+            celery += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
             programs.append(self.program(f"worker-{queue}", celery))
         beat = ["-m", "celery", "-A", "celery_worker.app", "beat", "-l", "INFO", "--pidfile="]
         beat += ["-s", str(self.layout.run / "beat-schedule")]
