@@ -3,6 +3,8 @@
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from csp.constants import NONE, SELF
+
 from trader.config import config
 
 BASE_DIR = Path(__file__).resolve().parents[1]
@@ -82,6 +84,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "csp.middleware.CSPMiddleware",
+    "apps.dashboard.middleware.AdminPolicyMiddleware",
+    "apps.users.middleware.IdentityMiddleware",
+    "apps.users.middleware.SignInRequiredMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -98,6 +103,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "apps.dashboard.context.shell",
             ],
         },
     },
@@ -128,6 +134,8 @@ LOGOUT_REDIRECT_URL = "users:sign-in"
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_CALLABLE = "apps.users.views.locked_out"
+AXES_RESET_ON_SUCCESS = True
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -135,13 +143,59 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = STATE_DIR / "static"
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "apps.dashboard.finders.VendorFinder",
+]
+WHITENOISE_USE_FINDERS = True  # served from where they lie: nothing to collect, nothing to build
+WHITENOISE_MAX_AGE = 60
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = config.runtime.behind_proxy
+MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"  # a page without the database has them too
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
 X_FRAME_OPTIONS = "DENY"
 if config.runtime.behind_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+UNFOLD = {
+    "SITE_TITLE": "Quarterdeck admin",
+    "SITE_HEADER": "Quarterdeck",
+    "SITE_SUBHEADER": "Admin",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "explore",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/img/mark.svg"}],
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["/static/css/admin.css"],
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "base": {
+            "50": "#f3f5f8", "100": "#eef2f6", "200": "#dce2ea", "300": "#c2cbd7", "400": "#8a97a7", "500": "#5a6677",
+            "600": "#515d6d", "700": "#252e3a", "800": "#1a212b", "900": "#12171e", "950": "#0b0e13",
+        },
+        "primary": {
+            "50": "#fdf7e9", "100": "#faecc9", "200": "#f4da97", "300": "#edc565", "400": "#e2ad4b", "500": "#d29a34",
+            "600": "#a97413", "700": "#8a5d00", "800": "#6d4a05", "900": "#563b09", "950": "#301f02",
+        },
+    },
+    "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": "apps.dashboard.admin_menu.menu"},
+}
 
 LOGGING_CONFIG = None

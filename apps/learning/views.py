@@ -1,0 +1,11 @@
+"""The place of the Models page: what will stand here, and how to get it there."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """Show the page."""
+    return render(request, "learning/index.html", {"page": "models"})

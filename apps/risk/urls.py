@@ -1,0 +1,6 @@
+from django.urls import path
+
+from apps.risk import views
+
+app_name = "risk"
+urlpatterns = [path("risk/", views.index, name="index")]
