@@ -11,7 +11,7 @@ CLIENT_ID_DIGITS = 32
 _INSTALL = re.compile(r"[0-9a-f]{4}")
 
 
-def client_id(  # noqa: PLR0917 - the parts of the identity, in the order they are hashed
+def client_id(
     install: str,
     account: int,
     epoch: int,
