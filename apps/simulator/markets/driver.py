@@ -18,9 +18,9 @@ from apps.simulator.markets.base import (
     BookEvent,
     EventSink,
     FundingEvent,
-    MarkEvent,
     MarketEvent,
     MarketSource,
+    MarkEvent,
     MinuteEnd,
     PrintEvent,
 )

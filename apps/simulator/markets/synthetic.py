@@ -18,8 +18,8 @@ from apps.simulator.markets.base import (
     FundingEvent,
     InstrumentSpec,
     Key,
-    MarkEvent,
     MarketEvent,
+    MarkEvent,
     MinuteEnd,
     PrintEvent,
 )

@@ -21,7 +21,7 @@ _SLOT_NS = MINUTE_NS // PRINTS
 
 
 class Tape(msgspec.Struct):
-    """A block's prints (`price`, `bid`, `ask` in ticks, `lots`) and `spot_mid` in quote units, (coins, BLOCK, PRINTS)."""
+    """A block's prints: `price`, `bid`, `ask` in ticks; `spot_mid` in quote units, (coins, BLOCK, PRINTS)."""
 
     price: np.ndarray
     bid: np.ndarray

@@ -48,5 +48,4 @@ def ms(ns: int) -> int:
 
 def plain(value: Decimal) -> str:
     """Return a decimal without exponent or needless zeros."""
-    text = format(value.normalize(), "f")
-    return text
+    return format(value.normalize(), "f")
