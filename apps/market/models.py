@@ -43,6 +43,7 @@ class Epoch(models.Model):
     kind = models.CharField(max_length=12, choices=Kind.choices)
     parameters = models.JSONField(default=dict, help_text="What made this market: seed, files, span, speed.")
     is_current = models.BooleanField(default=False)
+    synced_at = models.DateTimeField(null=True, help_text="When instruments and terms were last taken from the venue.")
     market_start = models.DateTimeField(null=True)
     market_end = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -4,7 +4,6 @@ A provider is a folder: `client.py` does I/O, `parsers.py` is pure, `adapter.py`
 what to fill in. Prices and sizes of prints stay Decimal until they are summed, so that a bar's volume is exact.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -22,6 +21,7 @@ class Connection(msgspec.Struct):
     last_frame_ns: int = 0  # boot time clock, of any frame, a pong included
     last_frame_wall_ns: int = 0
     frames: int = 0
+    opened_ns: int = 0  # boot time clock, of the newest dial
     generation: int = 0  # grows with every reconnect
     is_open: bool = False
 
@@ -124,7 +124,3 @@ class Provider(Protocol):
     async def resubscribe_book(self, item: Subscription) -> None: ...
     async def drop(self, connection: Connection, why: str) -> None: ...
     async def close(self) -> None: ...
-
-
-ProviderFactory = Callable[..., Provider]
-Waiter = Callable[[], Awaitable[None]]

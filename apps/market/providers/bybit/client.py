@@ -58,7 +58,9 @@ class BybitClient(ccxtpro.bybit):
         connection = self.connection(kind)
         connection.generation += 1
         connection.is_open = True
-        connection.last_frame_ns, connection.last_frame_wall_ns = boottime_ns(), wall_ns()
+        connection.opened_ns = boottime_ns()
+        # a new socket that stays as silent as the lost one must not look well: silence counts on until a frame comes
+        connection.last_frame_ns = connection.last_frame_ns or connection.opened_ns
         return connection
 
     async def send(self, kind: str, request: dict[str, Any]) -> None:

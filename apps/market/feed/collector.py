@@ -1,0 +1,202 @@
+"""The heart of a feed: frames come in, books and bars are kept, prices go to the bus and closed bars to the recorder.
+
+Everything here runs on one event loop and never waits; what waits (storage, bus, venue) has tasks of its own.
+"""
+
+import asyncio
+
+import structlog
+
+from apps.common.clocks import boottime_ns
+from apps.market.feed.books import BookVerdict
+from apps.market.feed.builder import GRACE_NS, MINUTE_NS, ClosedBar
+from apps.market.feed.catchup import CatchUp
+from apps.market.feed.instrument import InstrumentFeed
+from apps.market.feed.publisher import Publisher
+from apps.market.feed.recorder import Recorder
+from apps.market.providers.base import BookFrame, Connection, Kline, PrintRow, Provider, Subscription, TickerFrame
+from trader.config.schema import MarketSection
+
+log = structlog.get_logger(__name__)
+RESUBSCRIBE_EVERY_S = 1.0
+
+
+class Collector:
+    """The sink of one feed's frames (`providers.base.MarketSink`)."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        publisher: Publisher,
+        recorder: Recorder,
+        catchup: CatchUp,
+        settings: MarketSection,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._provider, self._publisher = provider, publisher
+        self._recorder, self._catchup = recorder, catchup
+        self._settings, self._loop = settings, loop
+        self._quote_s, self._depth_s = settings.quote_ms / 1000, settings.depth_ms / 1000
+        self._ticker_s = settings.ticker_ms / 1000
+        self._due_ns: dict[str, int] = {}
+        self._tasks: set[asyncio.Task] = set()
+        self.instruments: dict[int, InstrumentFeed] = {}
+        self.connections: dict[str, Connection] = {}
+        self.lost_why: dict[str, str] = {}
+        self.reconnects = 0
+        self.first_heard = asyncio.Event()
+
+    def members_set(self, items: list[Subscription]) -> list[Subscription]:
+        """Collect these from now on; return those that are new."""
+        wanted = {item.instrument_id: item for item in items}
+        new = [item for item in items if item.instrument_id not in self.instruments]
+        for gone in self.instruments.keys() - wanted.keys():
+            del self.instruments[gone]
+        for item in new:
+            self.instruments[item.instrument_id] = InstrumentFeed(item, with_seconds=self._settings.seconds)
+        return new
+
+    @property
+    def market_ns(self) -> int:
+        """The market's clock: the newest stamp received on any connection."""
+        return max((connection.clock_ns for connection in self.connections.values()), default=0)
+
+    def on_opened(self, connection: Connection) -> None:
+        """A connection stands: books wait for their snapshots, bars for the first stamp."""
+        if connection.name in self.connections:
+            self.reconnects += 1
+        self.connections[connection.name] = connection
+        self.lost_why.pop(connection.name, None)
+        for instrument in self._on(connection):
+            instrument.book.forget()
+            instrument.refused = ""
+
+    def on_lost(self, connection: Connection, why: str) -> None:
+        """A connection is gone: nothing is quoted from its books until it is back."""
+        self.connections.setdefault(connection.name, connection)
+        self.lost_why[connection.name] = why
+        log.warning("feed.connection_lost", connection=connection.name, why=why)
+        for instrument in self._on(connection):
+            instrument.book.forget()
+
+    def on_refused(self, instrument_id: int, why: str) -> None:
+        """The venue does not serve this instrument: it is shown, the others go on."""
+        instrument = self.instruments.get(instrument_id)
+        if instrument is not None:
+            instrument.refused = why
+            log.error("feed.subscription_refused", symbol=instrument.item.venue_symbol, why=why)
+
+    def on_prints(self, instrument_id: int, connection: Connection, prints: list[PrintRow]) -> None:
+        """Trades: into the bars, and on to those who watch."""
+        instrument = self._heard(instrument_id, connection)
+        if instrument is None:
+            return
+        wall = connection.last_frame_wall_ns
+        self._closed(instrument, instrument.builder.on_prints(prints, connection.clock_ns, wall))
+        instrument.add_prints(prints)
+        self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
+        self._publisher.offer(instrument.prints_topic, instrument.prints, self._depth_s)
+        self._publisher.offer(instrument.bar_topic, instrument.bar_making, self._depth_s)
+
+    def on_kline(self, instrument_id: int, connection: Connection, kline: Kline) -> None:
+        """The venue's own bar: its confirmation closes ours."""
+        instrument = self._heard(instrument_id, connection)
+        if instrument is None:
+            return
+        wall = connection.last_frame_wall_ns
+        self._closed(instrument, instrument.builder.on_kline(kline, connection.clock_ns, wall))
+        self._publisher.offer(instrument.bar_topic, instrument.bar_making, self._depth_s)
+
+    def on_book(self, instrument_id: int, connection: Connection, frame: BookFrame) -> None:
+        """Levels: applied in order, or asked for anew when one is missing."""
+        instrument = self._heard(instrument_id, connection)
+        if instrument is None:
+            return
+        verdict = instrument.book.apply(frame)
+        if verdict is BookVerdict.GAP:
+            self._gap(instrument, frame)
+        elif verdict is BookVerdict.APPLIED:
+            instrument.was_ready = True
+            self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
+            self._publisher.offer(instrument.book_topic, instrument.book_top, self._depth_s)
+
+    def on_ticker(self, instrument_id: int, connection: Connection, frame: TickerFrame) -> None:
+        """Figures of the day."""
+        instrument = self._heard(instrument_id, connection)
+        if instrument is not None:
+            instrument.add_figures(frame)
+            self._publisher.offer(instrument.ticker_topic, instrument.ticker, self._ticker_s)
+
+    def on_clock(self, connection: Connection) -> None:
+        """A stamp: it closes what lies 250 ms behind it, of every instrument on this connection."""
+        if connection.clock_ns < self._due_ns.get(connection.name, 0):
+            return
+        past = connection.clock_ns - GRACE_NS
+        self._due_ns[connection.name] = past - past % MINUTE_NS + MINUTE_NS + GRACE_NS
+        wall = connection.last_frame_wall_ns
+        for instrument in self._on(connection):
+            self._closed(instrument, instrument.builder.on_clock(connection.clock_ns, wall))
+
+    def seconds_flush(self) -> None:
+        """Hand on the one-second bars that have closed since the last call."""
+        bars: list[ClosedBar] = []
+        for instrument in self.instruments.values():
+            connection = self.connections.get(instrument.item.kind)
+            if connection is not None:
+                bars += instrument.builder.take_seconds(connection.clock_ns)
+        self._recorder.add(bars)
+
+    def silent(self) -> list[int]:
+        """Return the instruments that have been silent for too long on both clocks."""
+        limit_ns = int(self._settings.stale_instrument_s * 1e9)
+        now = boottime_ns()
+        found = []
+        for number, instrument in self.instruments.items():
+            connection = self.connections.get(instrument.item.kind)
+            if connection is None or not instrument.heard_boot_ns:
+                continue
+            market_silence = connection.clock_ns - instrument.heard_market_ns
+            if now - instrument.heard_boot_ns > limit_ns and market_silence > limit_ns:
+                found.append(number)
+        return found
+
+    def _heard(self, instrument_id: int, connection: Connection) -> InstrumentFeed | None:
+        instrument = self.instruments.get(instrument_id)
+        if instrument is None:
+            return None
+        if instrument.hear(connection) and connection.clock_ns:
+            instrument.builder.begin(connection.clock_ns)
+            self._holes(instrument)
+            self.first_heard.set()
+        return instrument
+
+    def _closed(self, instrument: InstrumentFeed, bars: list[ClosedBar]) -> None:
+        if bars:
+            self._recorder.add(bars)
+        if instrument.builder.holes:
+            self._holes(instrument)
+
+    def _holes(self, instrument: InstrumentFeed) -> None:
+        for start_ns, end_ns in instrument.builder.holes:
+            self._catchup.add(instrument.item, start_ns, end_ns)
+        instrument.builder.holes.clear()
+
+    def _gap(self, instrument: InstrumentFeed, frame: BookFrame) -> None:
+        instrument.gaps += 1
+        log.warning("feed.book_gap", symbol=instrument.item.venue_symbol, kind=instrument.item.kind,
+                    had=instrument.book.update_id, got=frame.update_id)  # fmt: skip
+        now = self._loop.time()
+        delay_s = max(0.0, instrument.resubscribe_at - now)
+        instrument.resubscribe_at = now + delay_s + RESUBSCRIBE_EVERY_S
+        task = self._loop.create_task(self._resubscribe(instrument, delay_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _resubscribe(self, instrument: InstrumentFeed, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        if not instrument.book.is_sound:
+            await self._provider.resubscribe_book(instrument.item)
+
+    def _on(self, connection: Connection) -> list[InstrumentFeed]:
+        return [found for found in self.instruments.values() if found.item.kind == connection.name]

@@ -1,0 +1,53 @@
+"""What a simulated venue says of its market over its control address: running, paused, halted, ended."""
+
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+TIMEOUT_S = 1.0
+
+
+class ControlClock(msgspec.Struct):
+    """The answer to `GET /clock`, as far as the feed cares; unknown fields are left alone."""
+
+    market_ns: int = 0
+    speed: float = 1.0
+    running: bool = True
+    ended: bool = False
+    mode: str = "real"
+    halted: bool | list[str] = False
+
+
+class Control:
+    """Asks the control address; without one, or without an answer, it tells what it last knew."""
+
+    def __init__(self, url: str, token_file: str, mode: str) -> None:
+        self._url, self._token_file = url.rstrip("/"), token_file
+        self._session: aiohttp.ClientSession | None = None
+        self.newest = ControlClock(mode=mode)
+
+    async def ask(self) -> ControlClock:
+        """Return the market's clock as the simulator tells it."""
+        if not self._url:
+            return self.newest
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        try:
+            async with self._session.get(f"{self._url}/clock", headers=self._headers()) as answer:
+                answer.raise_for_status()
+                self.newest = msgspec.json.decode(await answer.read(), type=ControlClock)
+        except (OSError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            log.debug("feed.control_away", error=repr(error))
+        return self.newest
+
+    def _headers(self) -> dict[str, str]:
+        """Read the token each time: a simulator that was started anew has another."""
+        return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._session is not None:
+            await self._session.close()

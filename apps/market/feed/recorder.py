@@ -1,0 +1,189 @@
+"""Closed bars on their way: first into storage, then onto their streams, in this order and never the other."""
+
+import asyncio
+from collections import defaultdict, deque
+from typing import Any
+
+import numpy as np
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from apps.common.bus import Bus
+from apps.common.clocks import wall_ns
+from apps.common.redis_clients import BUS_ERRORS
+from apps.market.events import Bar, BarsClosed
+from apps.market.feed.builder import ClosedBar
+from apps.market.feed.coarse import SECOND_NS, Bucket, buckets_touched, coarse_of
+from apps.market.storage.reader import bars_read_many_async
+from apps.market.storage.rows import BAR_DTYPE, Bars
+from apps.market.storage.writer import bars_write_async
+
+log = structlog.get_logger(__name__)
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
+WAITING_LIMIT = 200_000  # bars kept while the database is away; past it the oldest go, and back-fill brings them
+UNSENT_LIMIT = 5_000
+PER_MESSAGE = 500
+STORAGE_ERRORS = (DatabaseError, PoolTimeout, OSError, TimeoutError)
+FIELDS = tuple(BAR_DTYPE.names or ())
+
+
+class Recorder:
+    """The only writer of one feed. Batches form by themselves: what closes during a commit goes with the next."""
+
+    def __init__(
+        self,
+        *,
+        pool: Any,
+        bus: Bus,
+        venue: str,
+        epoch_id: int,
+        fence: tuple[str, str, int],
+        coarse_timeframes_s: list[int],
+    ) -> None:
+        self._pool, self._bus = pool, bus
+        self._venue, self._epoch_id, self._fence = venue, epoch_id, fence
+        self._coarse = [timeframe for timeframe in coarse_timeframes_s if timeframe % 60 == 0 and timeframe > 60]
+        self._waiting: dict[int, deque[Bars]] = defaultdict(deque)
+        self._waiting_bars = 0
+        self._frames: dict[tuple[int, int, int], int] = {}
+        self._dirty: dict[int, set[Bucket]] = defaultdict(set)
+        self._unsent: deque[tuple[str, BarsClosed]] = deque(maxlen=UNSENT_LIMIT)
+        self._wake, self._wake_coarse, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self.is_storage_up = True
+        self.stored = 0
+
+    def add(self, bars: list[ClosedBar]) -> None:
+        """Take closed bars in; they are stored and sent by `run`."""
+        by_timeframe: dict[int, list[ClosedBar]] = defaultdict(list)
+        for bar in bars:
+            by_timeframe[bar.timeframe_s].append(bar)
+            if bar.closing_frame_wall_ns:
+                self._frames[(bar.timeframe_s, bar.instrument_id, bar.open_ns)] = bar.closing_frame_wall_ns
+        for timeframe_s, closed in by_timeframe.items():
+            self.add_rows(timeframe_s, _rows(closed))
+
+    def add_rows(self, timeframe_s: int, bars: Bars) -> None:
+        """Take bars in as rows, as a back-fill has them."""
+        if len(bars) == 0:
+            return
+        self._waiting[timeframe_s].append(bars)
+        self._waiting_bars += len(bars)
+        while self._waiting_bars > WAITING_LIMIT:
+            dropped = self._waiting[timeframe_s].popleft()
+            self._waiting_bars -= len(dropped)
+            log.error("feed.bars_dropped", bars=len(dropped), timeframe_s=timeframe_s, then="back-fill brings them")
+        self._idle.clear()
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Return when nothing waits to be stored or sent."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Store and send for ever. Raises `LeaseLost` when the feed's lease has passed on."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for timeframe_s in sorted(self._waiting, key=lambda seconds: seconds if seconds >= 60 else 10**9):
+                await self._store(timeframe_s)  # minutes first: a desk waits for them
+            await self._send_unsent()
+            if not self._wake.is_set() and not self._unsent:
+                self._idle.set()
+
+    async def run_coarse(self) -> None:
+        """Derive coarser bars from what was stored, for ever, beside the minutes and not before them."""
+        while True:
+            await self._wake_coarse.wait()
+            self._wake_coarse.clear()
+            for timeframe_s in self._coarse:
+                buckets = self._dirty.pop(timeframe_s, None)
+                if buckets:
+                    await self._derive(timeframe_s, buckets)
+
+    async def _store(self, timeframe_s: int) -> None:
+        queue = self._waiting[timeframe_s]
+        if not queue:
+            return
+        bars = np.concatenate(queue) if len(queue) > 1 else queue[0]
+        queue.clear()
+        self._waiting_bars -= len(bars)
+        stored = await self._write(timeframe_s, bars)
+        self.stored += len(stored)
+        self._queue_messages(timeframe_s, stored)
+        await self._send_unsent()
+        if timeframe_s == 60:
+            self._mark_dirty(stored)
+
+    async def _write(self, timeframe_s: int, bars: Bars) -> Bars:
+        """Write until it is durable; a database that is away is waited for, and said."""
+        delay_s = FIRST_RETRY_S
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    stored = await bars_write_async(
+                        connection, epoch_id=self._epoch_id, timeframe_s=timeframe_s, bars=bars, fence=self._fence
+                    )
+                self.is_storage_up = True
+                return stored
+            except STORAGE_ERRORS as error:
+                if self.is_storage_up:
+                    log.warning("feed.storage_away", bars=len(bars), error=str(error))
+                self.is_storage_up = False
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, LONGEST_RETRY_S)
+
+    def _queue_messages(self, timeframe_s: int, stored: Bars) -> None:
+        now = wall_ns()
+        for start in range(0, len(stored), PER_MESSAGE):
+            bars = [self._bar(timeframe_s, row, now) for row in stored[start : start + PER_MESSAGE].tolist()]
+            self._unsent.append((f"{self._venue}.{timeframe_s}", BarsClosed(self._epoch_id, timeframe_s, bars)))
+
+    def _bar(self, timeframe_s: int, row: tuple, now: int) -> Bar:
+        values = dict(zip(FIELDS, row, strict=True))
+        frame_ns = self._frames.pop((timeframe_s, values["instrument_id"], values["open_ns"]), 0)
+        return Bar(**values, closing_frame_wall_ns=frame_ns, feed_wall_ns=now)
+
+    async def _send_unsent(self) -> None:
+        """Send in order; a bus that is away is tried again with the next batch or in a quarter of a second."""
+        while self._unsent:
+            stream, message = self._unsent[0]
+            try:
+                await self._bus.bars_add(stream, message)
+            except BUS_ERRORS as error:
+                log.warning("feed.stream_away", stream=stream, unsent=len(self._unsent), error=str(error))
+                asyncio.get_running_loop().call_later(0.25, self._wake.set)
+                return
+            self._unsent.popleft()
+
+    def _mark_dirty(self, minutes: Bars) -> None:
+        for timeframe_s in self._coarse:
+            buckets = buckets_touched(minutes, timeframe_s) if len(minutes) else set()
+            if buckets:
+                self._dirty[timeframe_s] |= buckets
+                self._wake_coarse.set()
+
+    async def _derive(self, timeframe_s: int, buckets: set[Bucket]) -> None:
+        instruments = sorted({instrument for instrument, _ in buckets})
+        opens = [opened for _, opened in buckets]
+        try:
+            minutes = await bars_read_many_async(
+                self._pool, self._epoch_id, instruments, 60, min(opens), max(opens) + timeframe_s * SECOND_NS
+            )
+        except STORAGE_ERRORS as error:
+            log.warning("feed.coarse_later", timeframe_s=timeframe_s, error=str(error))
+            self._dirty[timeframe_s] |= buckets
+            asyncio.get_running_loop().call_later(1.0, self._wake_coarse.set)
+            return
+        bars = coarse_of(minutes, timeframe_s)
+        wanted = [key in buckets for key in zip(bars["instrument_id"].tolist(), bars["open_ns"].tolist(), strict=True)]
+        self.add_rows(timeframe_s, bars[np.array(wanted, dtype=bool)] if len(bars) else bars)
+
+
+def _rows(closed: list[ClosedBar]) -> Bars:
+    rows = np.zeros(len(closed), dtype=BAR_DTYPE)
+    for name in FIELDS:
+        if name != "revision":
+            rows[name] = [getattr(bar, name) for bar in closed]
+    return rows

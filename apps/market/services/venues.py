@@ -1,0 +1,47 @@
+"""Venues: their addresses, and how clients are told about them."""
+
+import time
+from typing import Any
+
+from django.db import transaction
+
+from apps.common.outbox import outbox_add
+from apps.market.errors import VenueRefused
+from apps.market.events import VenueChanged
+from apps.market.models import Epoch, Venue
+from apps.market.providers import ADAPTERS, configuration_make, provider_make
+from apps.market.providers.base import Provider
+from apps.market.services.audit import audited
+
+
+def exchange_configuration(venue: Venue) -> dict[str, Any]:
+    """Return a ccxt or ccxt.pro constructor's dict for this venue's address; the caller adds the keys."""
+    return configuration_make(venue.adapter, venue.rest_url, venue.socket_url)
+
+
+def provider_for(venue: Venue) -> Provider:
+    """Return a provider of this venue's public data for a question or two."""
+    return provider_make(venue.adapter, venue.rest_url, venue.socket_url)
+
+
+def venue_save(venue: Venue, *, by: str) -> Venue:
+    """Save a venue, write who did it, and tell its feed, which then dials anew.
+
+    Raises `VenueRefused` for an unknown adapter, or a REST address without its socket address.
+    """
+    if venue.adapter not in ADAPTERS:
+        raise VenueRefused(f"adapter: {venue.adapter!r} is unknown; choose one of {', '.join(sorted(ADAPTERS))}")
+    if bool(venue.rest_url) != bool(venue.socket_url):
+        raise VenueRefused("rest_url and socket_url: give both for an address of your own, or neither for the vendor's")
+    with transaction.atomic():
+        before = Venue.objects.filter(pk=venue.pk).first() if venue.pk else None
+        venue.save()
+        audited(by, "venue.save", venue.code, before, venue)
+        outbox_add(("venues", venue_changed(venue, by)))
+    return venue
+
+
+def venue_changed(venue: Venue, by: str) -> VenueChanged:
+    """Return the message that says what holds for a venue now."""
+    epoch = Epoch.objects.filter(venue=venue, is_current=True).values_list("pk", flat=True).first()
+    return VenueChanged(venue.code, venue.is_active, epoch, by, time.time_ns())
