@@ -39,7 +39,9 @@ class LeasesSection(Section):
 
 
 class BusSection(Section):
-    log_kept: int = Field(10_000, ge=100, description="Newest messages kept in each log stream; older are in the table.")
+    log_kept: int = Field(
+        10_000, ge=100, description="Newest messages kept in each log stream; older are in the table."
+    )
     outbox_days: int = Field(90, ge=1, description="How long log messages stay in the outbox table, in days.")
     relay_poll_ms: float = Field(50.0, ge=5, description="How often the relay looks without being woken, in ms.")
 
@@ -59,9 +61,67 @@ class KillSection(Section):
     mirror_after_s: float = Field(0.25, ge=0, description="How long places must disagree before one is mirrored.")
 
 
+class ExecutionSection(Section):
+    recv_window_ms: int = Field(
+        1000,
+        ge=100,
+        le=5000,
+        description="Receive window of signed requests, in ms; must stay under the lease's margin.",
+    )
+    signature_age_ms: int = Field(
+        600, ge=50, le=5000, description="Oldest signature that the send gate lets out, in ms."
+    )
+    venue_timeout_s: float = Field(5.0, gt=0.1, description="Longest wait for one answer of a venue, in seconds.")
+    reconcile_s: float = Field(
+        15.0, gt=0.5, description="How often a desk compares its books with the venue, in seconds."
+    )
+    warm_s: float = Field(5.0, gt=0.5, description="How often an idle desk keeps its connection warm, in seconds.")
+    commands_poll_s: float = Field(
+        1.0, gt=0.05, description="How often a desk looks for commands by itself, in seconds."
+    )
+    token_wait_s: float = Field(2.0, gt=0.0, description="Longest wait of an order for a rate token, in seconds.")
+    decisions_flush_s: float = Field(
+        0.5, gt=0.01, description="Longest time that a decision waits for its row, in seconds."
+    )
+    socket_stale_s: float = Field(
+        5.0, gt=0.5, description="Silence of the private socket that blocks new risk, in seconds."
+    )
+    manual_stop_share: float = Field(
+        0.02, gt=0, lt=1, description="Distance of the protective stop of a person's position, as a share of the price."
+    )
+    checkpoint_s: float = Field(30.0, gt=1.0, description="How often a desk saves the state of its steps, in seconds.")
+
+
+class MarketSection(Section):
+    stale_connection_s: float = Field(
+        5.0, gt=0.5, description="Silence of a connection, pongs too, that makes it stale."
+    )
+    stale_instrument_s: float = Field(
+        60.0, gt=1, description="Silence of an instrument, on both clocks, that makes it stale."
+    )
+    drop_connection_s: float = Field(
+        8.0, gt=1, description="Silence after which a connection is given up and dialled again."
+    )
+    quote_ms: float = Field(
+        10.0, ge=1, description="Shortest time between two quotes of an instrument on the bus, in ms."
+    )
+    depth_ms: float = Field(
+        100.0, ge=10, description="The same for its book, its prints and its bar in the making, in ms."
+    )
+    ticker_ms: float = Field(1000.0, ge=10, description="The same for its figures of the day, in ms.")
+    seconds: bool = Field(True, description="Build and store bars of one second too.")
+    timeframes_s: list[int] = Field([300, 900, 3600, 86_400], description="Coarser bars made from minutes, in seconds.")
+    history_days: float = Field(3.0, ge=0, le=30, description="Minutes asked of a venue when a feed starts, in days.")
+    keep_seconds_days: int = Field(3, ge=1, description="Days of one-second bars in hot storage.")
+    keep_minutes_days: int = Field(30, ge=1, description="Days of one-minute bars in hot storage.")
+    backfill_workers: int = Field(3, ge=1, le=20, description="Questions for old bars that are open at the same time.")
+
+
 class Config(Section):
     runtime: RuntimeSection = RuntimeSection()
     leases: LeasesSection = LeasesSection()
     bus: BusSection = BusSection()
     hub: HubSection = HubSection()
     kill: KillSection = KillSection()
+    execution: ExecutionSection = ExecutionSection()
+    market: MarketSection = MarketSection()
