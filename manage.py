@@ -14,6 +14,10 @@ def main() -> None:
         from trader.runtime.cli import main as light
 
         sys.exit(light(sys.argv[1:]))
+    if len(sys.argv) > 1 and sys.argv[1] == "simulate":  # an exchange of its own: no settings, no Django
+        from apps.simulator.command import main as simulate
+
+        sys.exit(simulate(sys.argv[2:]))
     from trader.config.loader import ConfigError
 
     try:
