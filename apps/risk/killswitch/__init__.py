@@ -1,0 +1,1 @@
+"""The kill switch: three records (database, bus, local file), how they are written, mirrored and read."""

@@ -1,0 +1,55 @@
+"""What the three places of a kill switch's record have in common: four operations, each with its own timeout."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from apps.risk.killswitch.records import Record
+
+
+class PlaceError(Exception):
+    """A place did not answer, or holds what cannot be read. The reader blocks; a writer relies on the other places."""
+
+
+class RecordBroken(PlaceError):
+    """A place answers, but what it holds cannot be understood. A release writes it anew."""
+
+
+class Engage(msgspec.Struct, frozen=True):
+    """A wish to engage; each place gives it the generation after its own, and at least `generation`."""
+
+    scope: str
+    by: str
+    reason: str
+    flatten: bool
+    at_ns: int
+    generation: int = 1
+
+    def record(self, generation: int) -> Record:
+        """Return the record that this wish makes."""
+        return Record(self.scope, "engaged", generation, self.by, self.reason, self.flatten, self.at_ns)
+
+
+class Place(Protocol):
+    """One place that keeps records. Every method raises `PlaceError` within the place's own timeout."""
+
+    name: str
+
+    async def read(self) -> Mapping[str, Record]:
+        """Return all records by scope."""
+
+    async def engage(self, wish: Engage) -> Record:
+        """Write an engaged record of the next generation, atomically, and tell all readers."""
+
+    async def put(self, record: Record) -> bool:
+        """Write `record` unless something of a higher rank is there; say whether the place now holds it."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when this place tells of a change, or after `timeout_s`; never raises."""
+
+    async def close(self) -> None:
+        """Let connections go."""
+
+    def twin(self) -> "Place":
+        """Return the same place with connections of its own."""

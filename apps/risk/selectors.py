@@ -1,0 +1,6 @@
+"""Reads of risk: the kill switch, limits in force, refusals, halts."""
+
+from apps.risk.killswitch.reader import KillReader, Verdict
+from apps.risk.killswitch.records import scope_account, scope_deployment, scope_words
+
+__all__ = ["KillReader", "Verdict", "scope_account", "scope_deployment", "scope_words"]

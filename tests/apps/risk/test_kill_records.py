@@ -1,0 +1,179 @@
+"""The rules between the three places of a kill record, without any place."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.risk.killswitch.records import (
+    ALL,
+    CLEAR,
+    ENGAGED,
+    PLACES,
+    UNCLEAR,
+    Reading,
+    Record,
+    combine,
+    mirror_plan,
+    scope_account,
+    scope_check,
+    scope_deployment,
+)
+
+SCOPES = [ALL, "account:1", "deployment:x"]
+records = st.builds(
+    Record, scope=st.just(ALL), state=st.sampled_from([CLEAR, ENGAGED]), generation=st.integers(1, 5), by=st.just("ann")
+)
+
+
+@st.composite
+def held(draw):
+    scopes = draw(st.sets(st.sampled_from(SCOPES)))
+    return {scope: Record(scope, draw(records).state, draw(st.integers(1, 5)), "ann") for scope in scopes}
+
+
+readings = st.one_of(
+    st.none(),
+    st.builds(lambda body: Reading(body, 0), held()),
+    st.just(Reading(None, 0, "gone")),
+)
+three = st.fixed_dictionaries(dict.fromkeys(PLACES, readings))
+
+
+def reading(**states: tuple[str, int]) -> Reading:
+    return Reading({ALL: Record(ALL, *states["all"])} if "all" in states else {}, 0)
+
+
+def alike(state: str, generation: int) -> dict[str, Reading]:
+    return {place: reading(all=(state, generation)) for place in PLACES}
+
+
+@given(three)
+def test_clear_only_when_all_three_places_hold_an_explicit_clear_record(given_readings):
+    for scope, state in combine(given_readings).items():
+        explicit = [
+            reading.records[scope].state
+            for reading in given_readings.values()
+            if reading is not None and reading.records is not None and scope in reading.records
+        ]
+        assert (state.state == CLEAR) == (explicit == [CLEAR] * 3)
+        assert (state.state == ENGAGED) == (ENGAGED in explicit)
+        assert state.state == CLEAR or state.why
+
+
+@given(three)
+def test_everything_is_always_judged(given_readings):
+    assert ALL in combine(given_readings)
+
+
+def apply(plan, given_readings):
+    after = {
+        place: dict(r.records) if r is not None and r.records is not None else None
+        for place, r in given_readings.items()
+    }
+    for place, record in plan:
+        after[place][record.scope] = record
+    return {place: given_readings[place] if body is None else Reading(body, 0) for place, body in after.items()}
+
+
+@given(three, st.booleans())
+def test_mirroring_never_lowers_a_record_and_never_unblocks_an_engaged_place_alone(given_readings, host_start):
+    plan = mirror_plan(given_readings, host_start=host_start)
+    for place, record in plan:
+        assert given_readings[place].records is not None, "an unreadable place is left alone"
+        own = given_readings[place].records.get(record.scope)
+        assert own is None or record.rank > own.rank
+        sources = [
+            other
+            for other, r in given_readings.items()
+            if other != place and r is not None and r.records is not None and r.records.get(record.scope) == record
+        ]
+        assert sources, "only what some place says explicitly is copied"
+        if record.state == CLEAR:
+            assert len(sources) == 2
+
+
+@given(three)
+def test_a_missing_record_of_everything_is_restored_to_the_bus_only_while_running(given_readings):
+    for place, record in mirror_plan(given_readings):
+        missing_all = ALL not in given_readings[place].records
+        if missing_all and record.state == CLEAR:
+            assert place == "bus"
+
+
+@given(three, st.booleans())
+def test_mirroring_comes_to_rest(given_readings, host_start):
+    after = given_readings
+    for _ in range(4):
+        after = apply(mirror_plan(after, host_start=host_start), after)
+    assert mirror_plan(after, host_start=host_start) == []
+
+
+@given(three)
+def test_an_engaged_scope_stays_engaged_by_mirroring_unless_two_places_say_a_later_clear(given_readings):
+    before, after = combine(given_readings), combine(apply(mirror_plan(given_readings), given_readings))
+    for scope, state in before.items():
+        if state.state == ENGAGED and after[scope].state != ENGAGED:
+            newest = after[scope].record
+            assert newest is None or newest.generation > state.record.generation
+            agreed = [r for r in given_readings.values() if r and r.records and r.records.get(scope) == newest]
+            assert newest is None or len(agreed) == 2
+
+
+def test_bus_without_its_key_gets_it_back_when_database_and_file_agree():
+    given_readings = {**alike(CLEAR, 3), "bus": reading()}
+    assert mirror_plan(given_readings) == [("bus", Record(ALL, CLEAR, 3))]
+
+
+def test_bus_without_its_key_stays_empty_when_database_and_file_differ():
+    given_readings = {"database": reading(all=(CLEAR, 4)), "bus": reading(), "file": reading(all=(CLEAR, 3))}
+    assert mirror_plan(given_readings) == []
+
+
+@pytest.mark.parametrize(("host_start", "plan"), [(False, []), (True, [("file", Record(ALL, CLEAR, 3))])])
+def test_a_host_without_a_file_gets_it_at_start_only(host_start, plan):
+    assert mirror_plan({**alike(CLEAR, 3), "file": reading()}, host_start=host_start) == plan
+
+
+def test_a_host_without_a_file_gets_none_while_the_bus_cannot_be_read():
+    given_readings = {**alike(CLEAR, 3), "file": reading(), "bus": Reading(None, 0, "gone")}
+    assert mirror_plan(given_readings, host_start=True) == []
+
+
+def test_a_database_without_records_is_never_filled_with_clear():
+    assert mirror_plan({**alike(CLEAR, 3), "database": reading()}, host_start=True) == []
+
+
+def test_an_engaged_record_goes_everywhere():
+    given_readings = {**alike(CLEAR, 3), "file": reading(all=(ENGAGED, 4))}
+    assert mirror_plan(given_readings) == [("database", Record(ALL, ENGAGED, 4)), ("bus", Record(ALL, ENGAGED, 4))]
+
+
+def test_a_clear_record_in_one_place_is_not_copied_over_an_engaged_one():
+    assert mirror_plan({**alike(ENGAGED, 3), "bus": reading(all=(CLEAR, 4))}) == []
+
+
+def test_of_one_generation_engaged_wins():
+    plan = mirror_plan({**alike(CLEAR, 3), "bus": reading(all=(ENGAGED, 3))})
+    assert plan == [("database", Record(ALL, ENGAGED, 3)), ("file", Record(ALL, ENGAGED, 3))]
+
+
+def test_another_host_follows_a_release_when_database_and_bus_agree():
+    assert mirror_plan({**alike(CLEAR, 5), "file": reading(all=(ENGAGED, 4))}) == [("file", Record(ALL, CLEAR, 5))]
+
+
+def test_words_name_the_place_and_the_scope():
+    states = combine({**alike(CLEAR, 1), "bus": Reading(None, 0, "connection refused")})
+    assert states[ALL].state == UNCLEAR
+    assert states[ALL].why == "the bus cannot be read: connection refused"
+    assert "the local file holds no kill switch record" in combine({**alike(CLEAR, 1), "file": reading()})[ALL].why
+
+
+@pytest.mark.parametrize("scope", [ALL, scope_account(7), scope_deployment("mean_reversion-3f9c")])
+def test_scopes_are_taken(scope):
+    assert scope_check(scope) == scope
+
+
+@pytest.mark.parametrize("scope", ["", "everything", "account:", "account:x", "deployment:", "deployment:" + "x" * 80])
+def test_unknown_scopes_are_refused_with_words(scope):
+    with pytest.raises(ValueError, match="all, account:<id> or deployment:<key>"):
+        scope_check(scope)
