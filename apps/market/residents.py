@@ -68,7 +68,7 @@ class FeedResident:
             plan.adapter, plan.rest_url, plan.socket_url, throttle=throttle_make(context.bus, plan)
         )
         self._control = Control(plan.control_url, plan.control_token_file, plan.epoch_kind)
-        self._publisher = Publisher(context.bus, context.loop)
+        self._publisher = Publisher(context.bus, context.loop, settings.depth_ms / 1000)
         self._recorder = Recorder(
             pool=context.pool, bus=context.bus, venue=plan.venue_code, epoch_id=plan.epoch_id,
             fence=("feed", self.key, context.lease.fence), coarse_timeframes_s=settings.timeframes_s,
@@ -170,7 +170,7 @@ class FeedResident:
                 clock_offset_ms=self._clock_watch.offset_ms(plan.venue_code),
                 is_halted=self._control.newest.halted is True, is_storage_up=self._recorder.is_storage_up,
             )  # fmt: skip
-            self._publisher.offer(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
+            self._publisher.offer_slow(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
             await self._report(found)
             await self._drop_silent()
             await asyncio.sleep(HEALTH_EVERY_S)
@@ -211,7 +211,7 @@ class FeedResident:
             state = (clock.market_ns, clock.speed, clock.running, clock.ended)
             if state != told:
                 told = state
-                self._publisher.offer(f"clock.{plan.venue_code}", lambda clock=clock: clock, CLOCK_TOPIC_EVERY_S)
+                self._publisher.offer_slow(f"clock.{plan.venue_code}", lambda clock=clock: clock, CLOCK_TOPIC_EVERY_S)
             await asyncio.sleep(CLOCK_TOPIC_EVERY_S)
 
     async def _seconds_loop(self) -> None:

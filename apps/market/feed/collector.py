@@ -96,8 +96,8 @@ class Collector:
         self._closed(instrument, instrument.builder.on_prints(prints, connection.clock_ns, wall))
         instrument.add_prints(prints)
         self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
-        self._publisher.offer(instrument.prints_topic, instrument.prints, self._depth_s)
-        self._publisher.offer(instrument.bar_topic, instrument.bar_making, self._depth_s)
+        self._publisher.offer_slow(instrument.prints_topic, instrument.prints, self._depth_s)
+        self._publisher.offer_slow(instrument.bar_topic, instrument.bar_making, self._depth_s)
 
     def on_kline(self, instrument_id: int, connection: Connection, kline: Kline) -> None:
         """The venue's own bar: its confirmation closes ours."""
@@ -106,7 +106,7 @@ class Collector:
             return
         wall = connection.last_frame_wall_ns
         self._closed(instrument, instrument.builder.on_kline(kline, connection.clock_ns, wall))
-        self._publisher.offer(instrument.bar_topic, instrument.bar_making, self._depth_s)
+        self._publisher.offer_slow(instrument.bar_topic, instrument.bar_making, self._depth_s)
 
     def on_book(self, instrument_id: int, connection: Connection, frame: BookFrame) -> None:
         """Levels: applied in order, or asked for anew when one is missing."""
@@ -119,14 +119,14 @@ class Collector:
         elif verdict is BookVerdict.APPLIED:
             instrument.was_ready = True
             self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
-            self._publisher.offer(instrument.book_topic, instrument.book_top, self._depth_s)
+            self._publisher.offer_slow(instrument.book_topic, instrument.book_top, self._depth_s)
 
     def on_ticker(self, instrument_id: int, connection: Connection, frame: TickerFrame) -> None:
         """Figures of the day."""
         instrument = self._heard(instrument_id, connection)
         if instrument is not None:
             instrument.add_figures(frame)
-            self._publisher.offer(instrument.ticker_topic, instrument.ticker, self._ticker_s)
+            self._publisher.offer_slow(instrument.ticker_topic, instrument.ticker, self._ticker_s)
 
     def on_clock(self, connection: Connection) -> None:
         """A stamp: it closes what lies 250 ms behind it, of every instrument on this connection."""

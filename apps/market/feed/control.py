@@ -28,6 +28,7 @@ class Control:
         self._url, self._token_file = url.rstrip("/"), token_file
         self._session: aiohttp.ClientSession | None = None
         self.newest = ControlClock(mode=mode)
+        self.is_up = True
 
     async def ask(self) -> ControlClock:
         """Return the market's clock as the simulator tells it."""
@@ -40,7 +41,11 @@ class Control:
                 answer.raise_for_status()
                 self.newest = msgspec.json.decode(await answer.read(), type=ControlClock)
         except (OSError, aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            log.debug("feed.control_away", error=repr(error))
+            if self.is_up:
+                log.info("feed.control_away", url=self._url, error=repr(error))
+            self.is_up = False
+        else:
+            self.is_up = True
         return self.newest
 
     def _headers(self) -> dict[str, str]:
