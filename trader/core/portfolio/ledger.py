@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from trader.core.portfolio.positions import (
-    MONEY,
     ZERO,
     Contract,
     Fill,
     FillResult,
     Position,
     adjustment_apply,
+    exact,
     fill_apply,
 )
 from trader.core.types.errors import AccountingError
@@ -61,6 +61,7 @@ class Ledger:
             self.book_cash(currency, amount)
         return result
 
+    @exact
     def book_funding(self, instrument: int, owner: str, amount: Decimal) -> None:
         """Book funding of a contract: above zero was received."""
         contract = self._contract(instrument)
@@ -77,19 +78,22 @@ class Ledger:
         self.positions[key] = result.position
         return result
 
+    @exact
     def book_cash(self, currency: str, amount: Decimal) -> None:
         """Book cash that came (above zero) or went: an opening balance, a transfer, an adjustment."""
         if not amount.is_finite():
             raise AccountingError(f"cash of {amount} {currency}: must be a finite number")
-        self.cash[currency] = MONEY.add(self.cash.get(currency, ZERO), amount)
+        self.cash[currency] = self.cash.get(currency, ZERO) + amount
 
     def position(self, instrument: int, owner: str) -> Position:
         return self.positions.get((instrument, owner), Position())
 
+    @exact
     def net_quantity(self, instrument: int) -> Decimal:
         """Sum over all owners: what the venue must show."""
         return sum((p.quantity for (of, _), p in self.positions.items() if of == instrument), ZERO)
 
+    @exact
     def figures(
         self, marks: Mapping[int, Decimal], rates: Mapping[str, Decimal] | None = None, owner: str | None = None
     ) -> Figures:
@@ -104,7 +108,7 @@ class Ledger:
             for name, amount in self._valued(instrument, position, marks, known).items():
                 totals[name] += amount
         earned = totals["realised"] + totals["unrealised"] - totals["fees"] + totals["funding"]
-        cash = sum((MONEY.multiply(amount, _rate(known, of)) for of, amount in self.cash.items() if amount), ZERO)
+        cash = sum((amount * _rate(known, of) for of, amount in self.cash.items() if amount), ZERO)
         held = totals.pop("held")
         if owner is not None:
             return Figures(equity=earned, cash=ZERO, **totals)
@@ -114,6 +118,7 @@ class Ledger:
         """Cash and what is held, in the account's currency."""
         return self.figures(marks, rates).equity
 
+    @exact
     def margin(self, marks: Mapping[int, Decimal], leverage: Mapping[int, Decimal]) -> Decimal:
         """Initial margin that open contracts bind: net notional over leverage (1 where none is given)."""
         bound = ZERO
@@ -121,7 +126,7 @@ class Ledger:
             quantity = self.net_quantity(instrument)
             if quantity:
                 notional = abs(quantity) * _mark(marks, instrument) * self._contract(instrument).multiplier
-                bound += MONEY.divide(notional, leverage.get(instrument, Decimal(1)))
+                bound += notional / leverage.get(instrument, Decimal(1))
         return bound
 
     def _valued(
@@ -132,7 +137,7 @@ class Ledger:
         notional = unrealised = ZERO
         if position.quantity:
             mark = _mark(marks, instrument)
-            notional = MONEY.multiply(position.quantity, mark) * contract.multiplier
+            notional = position.quantity * mark * contract.multiplier
             unrealised = position.unrealised(mark, contract.multiplier)
         held = notional if contract.kind == "spot" else unrealised
         amounts = {
@@ -144,7 +149,7 @@ class Ledger:
             "gross": abs(notional),
             "net": notional,
         }
-        return {name: MONEY.multiply(amount, rate) for name, amount in amounts.items()}
+        return {name: amount * rate for name, amount in amounts.items()}
 
     def _rows(self, owner: str | None) -> Iterator[tuple[int, Position]]:
         for (instrument, of), position in self.positions.items():

@@ -1,7 +1,10 @@
 """What one fill does to one position: pure, exact in Decimal, one place for spot and contracts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from trader.core.types.errors import AccountingError
 from trader.core.types.sides import Kind, Side
@@ -10,6 +13,20 @@ ZERO = Decimal(0)
 MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Wide enough that a product of two numeric(38,18) is exact; only an average price is ever rounded."""
 _AVERAGE_STEP = Decimal("1e-18")
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def exact(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Compute in MONEY: the default context would round every sum to 28 digits."""
+
+    @wraps(function)
+    def inside(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with localcontext(MONEY):
+            return function(*arguments, **named)
+
+    return inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +57,10 @@ class Position:
     fees: Decimal = ZERO
     funding: Decimal = ZERO
 
+    @exact
     def unrealised(self, mark: Decimal, multiplier: Decimal = Decimal(1)) -> Decimal:
         """Profit of what is open, in quote, were it closed at `mark` without fees."""
-        return MONEY.multiply(MONEY.multiply(self.quantity, mark - self.average_price), multiplier)
+        return self.quantity * (mark - self.average_price) * multiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,7 @@ class FillResult:
     cash: dict[str, Decimal]
 
 
+@exact
 def fill_apply(position: Position, contract: Contract, fill: Fill) -> FillResult:
     """Book one fill on one position.
 
@@ -86,10 +105,10 @@ def fill_apply(position: Position, contract: Contract, fill: Fill) -> FillResult
     if pays_in_base:
         moved -= fill.fee
     quantity, average, realised = _moved(position, moved, fill.price)
-    realised = MONEY.multiply(realised, contract.multiplier)
+    realised = realised * contract.multiplier
     cash: dict[str, Decimal] = {}
     if contract.kind == "spot":
-        _add(cash, contract.quote, MONEY.multiply(fill.quantity, fill.price) * -fill.side.sign)
+        _add(cash, contract.quote, -fill.side.sign * fill.quantity * fill.price)
     else:
         _add(cash, contract.settle, realised)
     if not pays_in_base and fill.fee:
@@ -104,6 +123,7 @@ def fill_apply(position: Position, contract: Contract, fill: Fill) -> FillResult
     return FillResult(booked, realised, fee_in_quote, cash)
 
 
+@exact
 def adjustment_apply(position: Position, contract: Contract, quantity: Decimal, price: Decimal) -> FillResult:
     """Book a quantity that came or went without a fill (a deposit of coins, what a reconciliation found).
 
@@ -113,7 +133,7 @@ def adjustment_apply(position: Position, contract: Contract, quantity: Decimal, 
     if not (price.is_finite() and price > 0 and quantity.is_finite()):
         raise AccountingError(f"adjustment of {quantity} at {price}: quantity finite, price above zero")
     after, average, realised = _moved(position, quantity, price)
-    realised = MONEY.multiply(realised, contract.multiplier)
+    realised = realised * contract.multiplier
     booked = replace(position, quantity=after, average_price=average, realised=position.realised + realised)
     return FillResult(booked, realised, ZERO, {})
 
@@ -126,10 +146,10 @@ def _moved(position: Position, moved: Decimal, price: Decimal) -> tuple[Decimal,
     if grows:
         if not after:
             return ZERO, ZERO, ZERO
-        cost = MONEY.multiply(before, position.average_price) + MONEY.multiply(moved, price)
-        return after, MONEY.divide(cost, after).quantize(_AVERAGE_STEP, context=MONEY), ZERO
+        cost = before * position.average_price + moved * price
+        return after, (cost / after).quantize(_AVERAGE_STEP), ZERO
     closed = moved if abs(moved) <= abs(before) else -before
-    realised = MONEY.multiply(-closed, price - position.average_price)
+    realised = -closed * (price - position.average_price)
     if not after:
         return ZERO, ZERO, realised
     turned = before * after < 0
@@ -142,13 +162,13 @@ def _fee_in_quote(contract: Contract, fill: Fill) -> Decimal:
     if fill.fee_currency in (contract.quote, contract.settle):
         return fill.fee
     if contract.kind == "spot" and fill.fee_currency == contract.base:
-        return MONEY.multiply(fill.fee, fill.price)
+        return fill.fee * fill.price
     if fill.fee_price is None:
         raise AccountingError(
             f"fee of {fill.fee} {fill.fee_currency or '(no currency)'} on {contract.base}/{contract.quote} "
             f"has no value in {contract.quote}: give fee_price"
         )
-    return MONEY.multiply(fill.fee, fill.fee_price)
+    return fill.fee * fill.fee_price
 
 
 def _fill_checked(fill: Fill) -> None:
