@@ -110,7 +110,7 @@ class Bus:
 
     async def _subscribed(self, patterns: Sequence[str]) -> AsyncIterator[Published]:
         client = blocking_client(self.url)
-        pubsub = client.pubsub(ignore_subscribe_messages=True)
+        pubsub = client.pubsub()
         try:
             wild = [STATE_CHANNEL + pattern for pattern in patterns if "*" in pattern]
             exact = [STATE_CHANNEL + pattern for pattern in patterns if "*" not in pattern]
@@ -250,19 +250,26 @@ class SyncBus:
 
 async def pubsub_messages(pubsub: Any) -> AsyncIterator[dict[str, Any]]:
     """Yield a pub/sub connection's messages; a silent connection is pinged, a dead one raises within 10 s."""
+    async for reply in pubsub_replies(pubsub):
+        if reply["type"] in ("message", "pmessage"):
+            yield reply
+
+
+async def pubsub_replies(pubsub: Any) -> AsyncIterator[dict[str, Any]]:
+    """Yield all that a pub/sub connection says, confirmations of subscriptions too.
+
+    It must not be told to ignore those: they would look like silence.
+    """
     waiting_for_pong = False
     while True:
         reply = await pubsub.get_message(timeout=PING_S)
-        if reply is not None and reply["type"] in ("message", "pmessage"):
-            waiting_for_pong = False
-            yield reply
-        elif reply is not None:
-            waiting_for_pong = False
-        elif waiting_for_pong:
+        if reply is None and waiting_for_pong:
             raise TimeoutError("the bus does not answer a ping")
-        else:
+        waiting_for_pong = reply is None
+        if reply is None:
             await pubsub.ping()
-            waiting_for_pong = True
+        else:
+            yield reply
 
 
 async def stream_last(client: Any, key: str) -> int:

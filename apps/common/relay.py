@@ -166,7 +166,7 @@ class Relay:
         while True:
             client = blocking_client(self.context.bus.url)
             try:
-                pubsub = client.pubsub(ignore_subscribe_messages=True)
+                pubsub = client.pubsub()
                 await pubsub.subscribe(OUTBOX_CHANNEL)
                 self._woken.set()
                 async for _ in pubsub_messages(pubsub):

@@ -48,10 +48,15 @@ class BusSection(Section):
 
 class HubSection(Section):
     frame_ms: float = Field(20.0, ge=5, description="Shortest time between two state frames to a browser, in ms.")
-    frame_ms_per_client: float = Field(0.5, ge=0, description="Added to that time per connected browser, in ms.")
-    log_frame_ms: float = Field(4.0, ge=0, description="Longest wait to gather log messages into one frame, in ms.")
+    frame_ms_per_client: float = Field(0.5, ge=0, description="The same, per connected browser, where that is longer.")
+    log_frame_ms: float = Field(4.0, ge=0, description="Shortest time between two frames of log messages, in ms.")
+    log_frame_ms_per_client: float = Field(0.1, ge=0, description="The same, per connected browser, where that is longer.")
     buffer_bytes: int = Field(262_144, ge=4096, description="Unsent bytes at which a browser counts as fallen behind.")
     topics_per_client: int = Field(400, ge=1, description="Most topics one browser may ask for.")
+
+
+class PortfolioSection(Section):
+    simulated_balance: int = Field(100_000, gt=0, description="USDT that a new simulated account begins with.")
 
 
 class KillSection(Section):
@@ -123,5 +128,6 @@ class Config(Section):
     bus: BusSection = BusSection()
     hub: HubSection = HubSection()
     kill: KillSection = KillSection()
+    portfolio: PortfolioSection = PortfolioSection()
     execution: ExecutionSection = ExecutionSection()
     market: MarketSection = MarketSection()
