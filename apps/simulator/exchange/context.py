@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from apps.simulator.exchange.auth import Keys
     from apps.simulator.exchange.engine import Engine
     from apps.simulator.exchange.faults import Faults
     from apps.simulator.exchange.ledger import Ledger
@@ -51,6 +52,7 @@ class ExchangeContext:
     ledger: Ledger
     faults: Faults
     limits: Limits
+    keys: Keys
     engine: Engine
     private: PrivateHub
     driver: Driver | None = None
