@@ -132,7 +132,7 @@ class Governor:
             left_s = deadline - time.monotonic()
             if wait_s > left_s:
                 raise GovernorRefused(
-                    f"{provider} {bucket}: the next place is free in {wait_s:.2f} s, longer than the {left_s:.2f} s left"
+                    f"{provider} {bucket}: the next place is free in {wait_s:.2f} s, and {left_s:.2f} s are left"
                 )
             await asyncio.sleep(wait_s)
 
@@ -183,8 +183,7 @@ class Governor:
             while taken and taken[0] <= now - limit.span_s:
                 taken.popleft()
             over = len(taken) + cost - max(int(limit.count * WITHOUT_BUS_SHARE), 1)
-            if over > len(taken):  # a batch larger than half of the limit: it waits until all is free
-                over = len(taken)
+            over = min(over, len(taken))  # a batch larger than half of the limit waits until all is free
             if over > 0:
                 wait_s = max(wait_s, taken[over - 1] + limit.span_s - now)
         if wait_s > 0:
