@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from apps.common.fields import EncryptedTextField
 from apps.market.models import Epoch, Instrument, Venue
 
 MONEY = {"max_digits": 38, "decimal_places": 18, "default": 0}
@@ -25,6 +26,25 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Credential(models.Model):
+    """An account's keys at its venue, encrypted at rest. They never leave the server again, not even masked."""
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, related_name="credential")
+    api_key = EncryptedTextField()
+    api_secret = EncryptedTextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["account"]
+
+    def __str__(self) -> str:
+        return f"Keys of {self.account}"
+
+    def __repr__(self) -> str:
+        return f"<Credential of account {self.account_id}>"
 
 
 class Position(models.Model):

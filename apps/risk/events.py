@@ -23,7 +23,7 @@ class LimitChanged(Message):
 class RefusalMade(Message):
     """A check said no: which, the number and the limit (Decimal strings), and all checks in order."""
 
-    id: int
+    id: str
     account_id: int
     instrument_id: int
     owner: str
@@ -39,7 +39,7 @@ class RefusalMade(Message):
 class HaltChanged(Message):
     """A breaker stopped an account or deployment, or a person ended that (`ended_ns`)."""
 
-    id: int
+    id: str
     account_id: int
     deployment_key: str
     cause: str

@@ -1,5 +1,7 @@
 """Hard limits, what they refused, halts, and the kill switch's record in the database."""
 
+import uuid
+
 from django.conf import settings
 from django.db import models
 
@@ -13,9 +15,9 @@ class Limit(models.Model):
     class Check(models.TextChoices):
         ORDER_NOTIONAL = "order_notional", "Order size (currency of the account)"
         POSITION_NOTIONAL = "position_notional", "Position (currency of the account)"
-        GROSS_EXPOSURE = "gross_exposure", "Gross exposure (share of equity)"
-        NET_EXPOSURE = "net_exposure", "Net exposure (share of equity)"
-        LEVERAGE = "leverage", "Leverage"
+        GROSS_EXPOSURE = "gross_exposure", "Gross exposure (times equity)"
+        NET_EXPOSURE = "net_exposure", "Net exposure (times equity)"
+        LEVERAGE = "leverage", "Leverage (times equity)"
         ORDERS_PER_MINUTE = "orders_per_minute", "Orders a minute"
         PRICE_COLLAR = "price_collar", "Distance of a price from the market (share)"
         DAILY_LOSS = "daily_loss", "Loss of the day (share of equity)"
@@ -37,10 +39,14 @@ class Limit(models.Model):
             )
         ]
 
+    def __str__(self) -> str:
+        return f"{self.get_check_name_display()}: {self.value.normalize():f}"
+
 
 class Refusal(models.Model):
-    """A check that said no: which, the number and the limit."""
+    """A check that said no: which, the number and the limit. Its id is drawn before it is written."""
 
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="refusals")
     instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="+")
     owner = models.CharField(max_length=64)
@@ -55,11 +61,16 @@ class Refusal(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [models.Index(fields=["account", "-created_at"], name="refusal_recent")]
+
+    def __str__(self) -> str:
+        return f"{self.check_name}: {self.detail}"
 
 
 class Halt(models.Model):
-    """A breaker's automatic stop of an account or deployment."""
+    """A breaker's automatic stop of an account (empty `deployment_key`) or a deployment, until a person ends it."""
 
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="halts")
     deployment_key = models.CharField(max_length=64, blank=True)
     cause = models.CharField(max_length=40)
@@ -71,6 +82,16 @@ class Halt(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "deployment_key", "cause"],
+                condition=models.Q(ended_at=None),
+                name="one_open_halt_per_cause",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cause} at {self.account}{' ' + self.deployment_key if self.deployment_key else ''}"
 
 
 class KillRecord(models.Model):
@@ -90,3 +111,6 @@ class KillRecord(models.Model):
     reason = models.CharField(max_length=200, blank=True)
     flatten = models.BooleanField(default=False)
     at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.scope}: {self.state}"

@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from django.db import DatabaseError, connections, transaction
 
@@ -16,10 +13,10 @@ from apps.risk.events import KillChanged
 from apps.risk.killswitch import switch
 from apps.risk.killswitch.file import FilePlace
 from apps.risk.killswitch.journal import ENGAGED, REFUSED, RELEASED, Journal, JournalEntry, entry_new
-from apps.risk.killswitch.switch import KillReleaseRefused, KillResult, Places
+from apps.risk.killswitch.overview import kept_forget
+from apps.risk.killswitch.switch import KillReleaseRefused, KillResult, Places, in_own_loop
 from trader.config import config
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 JOURNAL_S = 1.0
 
@@ -33,6 +30,7 @@ async def kill_engage(
     it, and `ValueError` for an unknown scope. Needs neither database nor bus nor file: any one will do.
     """
     result = await switch.engage(scope, by, reason, flatten=flatten, places=places)
+    kept_forget()
     record = result.record
     await _journal(
         entry_new(
@@ -54,6 +52,8 @@ async def kill_release(scope: str, by: str, reason: str, *, places: Places | Non
             entry_new(REFUSED, scope=scope, by=by, reason=f"{reason} ({error})", at_ns=wall_ns()), True, places
         )
         raise
+    finally:
+        kept_forget()
     record = result.record
     await _journal(
         entry_new(
@@ -68,12 +68,12 @@ async def kill_release(scope: str, by: str, reason: str, *, places: Places | Non
 
 def kill_engage_sync(scope: str, by: str, reason: str = "", flatten: bool = False) -> KillResult:
     """Engage from code without an event loop, or from inside one."""
-    return _in_own_loop(lambda: kill_engage(scope, by, reason, flatten))
+    return in_own_loop(lambda: kill_engage(scope, by, reason, flatten))
 
 
 def kill_release_sync(scope: str, by: str, reason: str) -> KillResult:
     """Release from code without an event loop, or from inside one."""
-    return _in_own_loop(lambda: kill_release(scope, by, reason))
+    return in_own_loop(lambda: kill_release(scope, by, reason))
 
 
 def kill_journal_book(journal: Journal | None = None) -> int:
@@ -137,24 +137,3 @@ def book_quietly(journal: Journal | None = None) -> None:
         log.warning("kill switch: the audit gets its journal later (%s)", error)
     finally:
         connections.close_all()
-
-
-def _in_own_loop(make: Callable[[], Awaitable[T]]) -> T:
-    result: list[T] = []
-    error: list[BaseException] = []
-
-    async def run() -> None:
-        result.append(await make())
-
-    def target() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as caught:  # handed to the caller below
-            error.append(caught)
-
-    thread = threading.Thread(target=target, name="kill switch")
-    thread.start()
-    thread.join()
-    if error:
-        raise error[0]
-    return result[0]

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from django.conf import settings
 
 from apps.common.clocks import boottime_ns, wall_ns
 from apps.risk.killswitch.bus import BusPlace
@@ -26,6 +28,7 @@ from apps.risk.killswitch.records import (
     scope_check,
     scope_words,
 )
+from trader.config import config
 
 T = TypeVar("T")
 Readings = dict[str, Reading | None]
@@ -68,13 +71,9 @@ class Places:
         await asyncio.gather(*(place.close() for place in self.by_name.values()), return_exceptions=True)
 
 
-def places_of_host() -> Places:
+def places_of_host(timeout_s: float | None = None) -> Places:
     """Return this host's places, by the settings; nothing is connected yet."""
-    from django.conf import settings
-
-    from trader.config import config
-
-    timeout_s = config.kill.write_timeout_s
+    timeout_s = timeout_s or config.kill.write_timeout_s
     return Places(
         DatabasePlace(timeout_s=timeout_s),
         BusPlace(settings.REDIS_URL, timeout_s),
@@ -224,3 +223,25 @@ def _failures(written: Mapping[str, str]) -> str:
 
 def _clean(text: str, length: int) -> str:
     return " ".join(text.replace("\x00", "").split())[:length]
+
+
+def in_own_loop(make: Callable[[], Awaitable[T]]) -> T:
+    """Run a coroutine to its end in a thread of its own: works with and without a loop in the caller's."""
+    result: list[T] = []
+    error: list[BaseException] = []
+
+    async def run() -> None:
+        result.append(await make())
+
+    def target() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as caught:  # handed to the caller below
+            error.append(caught)
+
+    thread = threading.Thread(target=target, name="kill switch")
+    thread.start()
+    thread.join()
+    if error:
+        raise error[0]
+    return result[0]

@@ -1,0 +1,173 @@
+"""Reads of the portfolio: accounts, figures, positions with their marks, the equity curve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Max, OuterRef, QuerySet, Subquery
+
+from apps.portfolio.models import Account, CashBalance, EquitySnapshot, Position
+from trader.core.portfolio import Position as Held
+
+ZERO = Decimal(0)
+POINTS = 500
+
+
+@dataclass(frozen=True)
+class AccountFigures:
+    """An account's newest figures, in its currency; `drawdown` is a share of the highest equity so far."""
+
+    account_id: int
+    currency: str
+    market_at: datetime
+    equity: Decimal
+    cash: Decimal
+    realised: Decimal
+    unrealised: Decimal
+    fees: Decimal
+    funding: Decimal
+    gross: Decimal
+    net: Decimal
+    day_start_equity: Decimal
+    realised_today: Decimal
+    peak_equity: Decimal
+
+    @property
+    def day_profit(self) -> Decimal:
+        """Return what the market's day (UTC) has brought so far, fees and funding counted."""
+        return self.equity - self.day_start_equity
+
+    @property
+    def drawdown(self) -> Decimal:
+        """Return how far equity is below its peak, as a share of that."""
+        return ZERO if self.peak_equity <= 0 else max(ZERO, 1 - self.equity / self.peak_equity)
+
+
+@dataclass(frozen=True)
+class PositionView:
+    """What one owner holds of one instrument; value and profit are None while there is no mark."""
+
+    account_id: int
+    instrument_id: int
+    symbol: str
+    kind: str
+    owner: str
+    quantity: Decimal
+    average_price: Decimal
+    mark: Decimal | None
+    notional: Decimal | None
+    unrealised: Decimal | None
+    realised: Decimal
+    fees: Decimal
+    funding: Decimal
+    opened_at: datetime | None
+
+
+def accounts_current() -> QuerySet[Account]:
+    """Return the accounts that desks run: active, of an active venue and its current epoch."""
+    return Account.objects.filter(is_active=True, venue__is_active=True, epoch__is_current=True).select_related(
+        "venue", "epoch"
+    )
+
+
+def account_figures(account_ids: Sequence[int]) -> dict[int, AccountFigures]:
+    """Return the newest figures of each of these accounts that has any, in one query."""
+    snapshots = EquitySnapshot.objects.filter(account=OuterRef("account"))
+    of_day = snapshots.filter(market_at__date=OuterRef("market_at__date")).order_by("market_at")
+    # the day begins with the last equity of an earlier day, if there is one: what the night moved counts
+    before = snapshots.filter(market_at__date__lt=OuterRef("market_at__date")).order_by("-market_at")
+    peak = snapshots.order_by().values("account").annotate(peak=Max("equity")).values("peak")
+    newest = snapshots.order_by("-market_at").values("pk")[:1]
+    rows = EquitySnapshot.objects.filter(account__in=list(account_ids), pk=Subquery(newest)).annotate(
+        first_equity=Subquery(of_day.values("equity")[:1]),
+        first_realised=Subquery(of_day.values("realised")[:1]),
+        before_equity=Subquery(before.values("equity")[:1]),
+        before_realised=Subquery(before.values("realised")[:1]),
+        peak=Subquery(peak),
+    )
+    return {row.account_id: _figures(row) for row in rows.select_related("account")}
+
+
+def positions_of(
+    account_ids: Sequence[int], marks: Mapping[int, Decimal] | None = None, *, with_flat: bool = False
+) -> list[PositionView]:
+    """Return the sub-ledgers of these accounts, by symbol and owner, in one query, valued at the marks given."""
+    rows = Position.objects.filter(account__in=list(account_ids)).select_related("instrument")
+    if not with_flat:
+        rows = rows.exclude(quantity=0)
+    known = marks or {}
+    return [_position(row, known.get(row.instrument_id)) for row in rows.order_by("instrument__symbol", "owner", "pk")]
+
+
+def balances_of(account_ids: Sequence[int]) -> list[CashBalance]:
+    """Return the cash of these accounts, by currency."""
+    return list(CashBalance.objects.filter(account__in=list(account_ids)).order_by("account", "currency"))
+
+
+CURVE = """
+WITH span AS (
+  SELECT min(market_at) AS first, greatest(max(market_at) - min(market_at), interval '1 microsecond') AS width
+  FROM portfolio_equitysnapshot
+  WHERE account_id = %(account)s AND (%(since)s::timestamptz IS NULL OR market_at >= %(since)s)
+), placed AS (
+  SELECT market_at, equity,
+    floor(extract(epoch FROM market_at - span.first) / extract(epoch FROM span.width) * %(points)s) AS bucket
+  FROM portfolio_equitysnapshot, span
+  WHERE account_id = %(account)s AND market_at >= span.first
+)
+SELECT DISTINCT ON (bucket) market_at, equity FROM placed ORDER BY bucket, market_at DESC
+"""
+
+
+def equity_curve(
+    account_id: int, since: datetime | None = None, points: int = POINTS
+) -> list[tuple[datetime, Decimal]]:
+    """Return (market time, equity) of an account, oldest first: the last of each of about `points` equal spans.
+
+    The newest snapshot is always the last one returned.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(CURVE, {"account": account_id, "since": since, "points": max(1, points)})
+        return [(market_at, equity) for market_at, equity in cursor.fetchall()]
+
+
+def _figures(row: EquitySnapshot) -> AccountFigures:
+    names = ("equity", "cash", "realised", "unrealised", "fees", "funding", "gross", "net")
+    start = row.first_equity if row.before_equity is None else row.before_equity
+    realised = row.first_realised if row.before_realised is None else row.before_realised
+    return AccountFigures(
+        account_id=row.account_id,
+        currency=row.account.currency,
+        market_at=row.market_at,
+        **{name: getattr(row, name) for name in names},
+        day_start_equity=start,
+        realised_today=row.realised - realised,
+        peak_equity=row.peak,
+    )
+
+
+def _position(row: Position, mark: Decimal | None) -> PositionView:
+    multiplier = row.instrument.multiplier
+    return PositionView(
+        account_id=row.account_id,
+        instrument_id=row.instrument_id,
+        symbol=row.instrument.symbol,
+        kind=row.instrument.kind,
+        owner=row.owner,
+        quantity=row.quantity,
+        average_price=row.average_price,
+        mark=mark,
+        notional=None if mark is None else row.quantity * mark * multiplier,
+        unrealised=None if mark is None else held_of(row).unrealised(mark, multiplier),
+        realised=row.realised,
+        fees=row.fees,
+        funding=row.funding,
+        opened_at=row.opened_at,
+    )
+
+
+def held_of(row: Position) -> Held:
+    """Return a row as the core's accounting knows it."""
+    return Held(row.quantity, row.average_price, row.realised, row.fees, row.funding)

@@ -1,0 +1,104 @@
+"""Accounts and their keys: made, changed and removed with an audit entry; a secret is in none of them."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from apps.common.audit import audit_write
+from apps.market.models import Epoch
+from apps.portfolio.models import Account, Credential
+
+SIMULATED = "Simulated"
+SHOWN = ("name", "currency", "is_live", "trading_enabled", "is_active")
+
+
+class AccountRefused(ValidationError):
+    """An account or its keys cannot be as asked; the message names the field and the fix."""
+
+
+def account_for_epoch(*, epoch: Epoch, name: str = SIMULATED, by: str = "system:seed", **fields: Any) -> Account:
+    """Return the account of this name in this epoch; it is made when there is none.
+
+    Each epoch has accounts of its own: money of one market never mixes with another's.
+    """
+    found = Account.objects.filter(venue=epoch.venue_id, epoch=epoch, name=name).first()
+    if found is not None:
+        return found
+    account = Account(venue_id=epoch.venue_id, epoch=epoch, name=name, **fields)
+    return account_save(account, by=by, reason="first start of this market")
+
+
+@transaction.atomic
+def account_save(account: Account, *, by: str, reason: str = "") -> Account:
+    """Save an account after checking it, with an audit entry. Raises `AccountRefused`."""
+    before = Account.objects.select_for_update().filter(pk=account.pk).first() if account.pk else None
+    account_check(account, before)
+    account.save()
+    audit_write(
+        actor=by,
+        action="account made" if before is None else "account changed",
+        target=f"account:{account.pk}",
+        before=None if before is None else _shown(before),
+        after=_shown(account),
+        reason=reason,
+    )
+    return account
+
+
+def account_check(account: Account, before: Account | None) -> None:
+    """Raise `AccountRefused` naming the field, if an account cannot be as it is now."""
+    if account.epoch_id is not None and account.epoch.venue_id != account.venue_id:
+        raise AccountRefused({"epoch": "This epoch belongs to another venue: choose one of the account's venue."})
+    if before is not None and (before.venue_id, before.epoch_id) != (account.venue_id, account.epoch_id):
+        raise AccountRefused({"venue": "An account stays at its venue and epoch: make a new account instead."})
+    if before is not None and before.currency != account.currency:
+        raise AccountRefused({"currency": "Its history is counted in this currency: make a new account instead."})
+    if account.is_live and account.venue.is_simulated:
+        raise AccountRefused({"is_live": "The simulator holds no real money: leave this off."})
+    if not account.venue.is_simulated and not account.is_live and account.trading_enabled:
+        raise AccountRefused({"is_live": "Orders at this venue move real money: say so here before trading is on."})
+    if account.trading_enabled and account.is_live and not has_credential(account):
+        raise AccountRefused({"trading_enabled": "Trading needs the account's keys: add its credential first."})
+
+
+@transaction.atomic
+def credential_set(*, account: Account, api_key: str, api_secret: str, by: str) -> Credential:
+    """Store or replace an account's keys. Raises `AccountRefused` naming an empty or malformed field."""
+    for field, text in (("api_key", api_key), ("api_secret", api_secret)):
+        if not text or text != text.strip() or not text.isprintable() or " " in text:
+            raise AccountRefused({field: "Paste it as the venue shows it: one word, without spaces or line ends."})
+    credential = Credential.objects.select_for_update().filter(account=account).first()
+    is_new = credential is None
+    credential = credential or Credential(account=account)
+    credential.api_key, credential.api_secret = api_key, api_secret
+    credential.save()
+    audit_write(
+        actor=by,
+        action="credential set" if is_new else "credential replaced",
+        target=f"account:{account.pk}",
+        before=None,
+        after=None,
+        reason="",
+    )
+    return credential
+
+
+@transaction.atomic
+def credential_remove(*, account: Account, by: str) -> None:
+    """Remove an account's keys; its desk then ends with that reason. Raises `AccountRefused` while it trades live."""
+    if account.is_live and account.trading_enabled:
+        raise AccountRefused("Turn trading off for this account first: its desk must still cancel and reduce.")
+    Credential.objects.filter(account=account).delete()
+    audit_write(
+        actor=by, action="credential removed", target=f"account:{account.pk}", before=None, after=None, reason=""
+    )
+
+
+def has_credential(account: Account) -> bool:
+    """Say whether an account has keys."""
+    return account.pk is not None and Credential.objects.filter(account=account).exists()
+
+
+def _shown(account: Account) -> dict[str, Any]:
+    return {name: getattr(account, name) for name in SHOWN}
