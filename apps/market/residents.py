@@ -168,9 +168,9 @@ class FeedResident:
             found = health.health_of(
                 self._collector, venue=plan.venue_code, settings=config.market, clock=clock,
                 clock_offset_ms=self._clock_watch.offset_ms(plan.venue_code),
-                is_halted=self._control.newest.halted is True, is_storage_up=self._recorder.is_storage_up,
+                is_halted=self._control.newest.is_halted, is_storage_up=self._recorder.is_storage_up,
             )  # fmt: skip
-            self._publisher.offer_slow(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
+            self._publisher.offer(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
             await self._report(found)
             await self._drop_silent()
             await asyncio.sleep(HEALTH_EVERY_S)
@@ -196,7 +196,9 @@ class FeedResident:
 
     def _clock(self, plan: FeedPlan) -> MarketClock:
         told = self._control.newest
-        return MarketClock(self._collector.market_ns, wall_ns(), plan.epoch_kind, told.speed, told.running, told.ended)
+        return MarketClock(
+            self._collector.market_ns, wall_ns(), plan.epoch_kind, told.speed_number, told.running, told.ended
+        )
 
     async def _clock_loop(self, plan: FeedPlan) -> None:
         """Tell the market's clock as it moves, and ask a simulated venue whether it runs."""

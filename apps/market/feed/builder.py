@@ -92,6 +92,7 @@ class BarBuilder:
         self.duplicate_prints = 0
         self.holes: list[tuple[int, int]] = []
         self._minutes: dict[int, Making] = {}
+        self._is_heard = False
         self._with_seconds = with_seconds
         self._seconds_from_ns = 0
         self._seconds: dict[int, Accumulator] = {}
@@ -106,6 +107,7 @@ class BarBuilder:
         The minute that runs now was not heard from its first moment, so only the venue's confirmation can close
         it. What should have closed since the last bar is a hole for the back-fill.
         """
+        self._is_heard = True
         running_ns = clock_ns - clock_ns % MINUTE_NS
         if 0 < self.next_open_ns < running_ns:
             self.holes.append((self.next_open_ns, running_ns))
@@ -116,6 +118,13 @@ class BarBuilder:
         self._minute(self.next_open_ns).is_whole = False
         self._seconds.clear()
         self._seconds_from_ns = (clock_ns // SECOND_NS + 1) * SECOND_NS
+
+    def lose(self) -> None:
+        """Note that the connection is gone: no clock closes anything until this instrument is heard again.
+
+        Others may be heard on the new connection first, and their stamps must not close what we did not hear.
+        """
+        self._is_heard = False
 
     def seed(self, last_close: float) -> None:
         """Tell the close before the first bar, so that a first minute without prints can be told."""
@@ -143,7 +152,7 @@ class BarBuilder:
 
     def on_kline(self, kline: Kline, clock_ns: int, wall_ns: int) -> list[ClosedBar]:
         """Take the venue's bar in; return what its confirmation closes or corrects."""
-        if self.next_open_ns == 0:
+        if not self._is_heard:
             return []
         if kline.open_ns < self.next_open_ns:
             return self._correct(kline, clock_ns, wall_ns) if kline.is_closed else []
@@ -156,7 +165,7 @@ class BarBuilder:
 
     def on_clock(self, clock_ns: int, wall_ns: int) -> list[ClosedBar]:
         """Return the minutes that this stamp closes."""
-        if self.next_open_ns == 0:
+        if not self._is_heard:
             return []
         return self._close_until((clock_ns - GRACE_NS) // MINUTE_NS * MINUTE_NS, clock_ns, wall_ns)
 

@@ -69,7 +69,7 @@ class Collector:
         self.connections[connection.name] = connection
         self.lost_why.pop(connection.name, None)
         for instrument in self._on(connection):
-            instrument.book.forget()
+            instrument.lose()
             instrument.refused = ""
 
     def on_lost(self, connection: Connection, why: str) -> None:
@@ -78,7 +78,7 @@ class Collector:
         self.lost_why[connection.name] = why
         log.warning("feed.connection_lost", connection=connection.name, why=why)
         for instrument in self._on(connection):
-            instrument.book.forget()
+            instrument.lose()
 
     def on_refused(self, instrument_id: int, why: str) -> None:
         """The venue does not serve this instrument: it is shown, the others go on."""

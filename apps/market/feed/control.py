@@ -14,11 +14,21 @@ class ControlClock(msgspec.Struct):
     """The answer to `GET /clock`, as far as the feed cares; unknown fields are left alone."""
 
     market_ns: int = 0
-    speed: float = 1.0
+    speed: float | str = 1.0  # "max": as fast as frames can be sent
     running: bool = True
     ended: bool = False
     mode: str = "real"
-    halted: bool | list[str] = False
+    halted: list[str] = []  # symbols; "*" is all
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the whole market is halted."""
+        return "*" in self.halted
+
+    @property
+    def speed_number(self) -> float:
+        """The speed as a number; infinite for "max"."""
+        return float("inf") if isinstance(self.speed, str) else self.speed
 
 
 class Control:

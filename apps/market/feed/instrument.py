@@ -50,6 +50,11 @@ class InstrumentFeed:
         self.generation = connection.generation
         return True
 
+    def lose(self) -> None:
+        """Trust nothing until it is heard again: its connection is gone."""
+        self.book.forget()
+        self.builder.lose()
+
     def add_prints(self, rows: list[PrintRow]) -> None:
         """Keep the newest prints for those who look."""
         for row in rows:

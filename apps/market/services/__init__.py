@@ -3,8 +3,14 @@
 from apps.market.services.backfill import bars_backfill
 from apps.market.services.epochs import epoch_begin, epoch_resume_or_begin
 from apps.market.services.instruments import instruments_store, instruments_sync, venues_sync
-from apps.market.services.universes import universe_delete, universe_refresh, universe_save, universes_refresh
-from apps.market.services.venues import exchange_configuration, provider_for, venue_save
+from apps.market.services.universes import (
+    universe_check,
+    universe_delete,
+    universe_refresh,
+    universe_save,
+    universes_refresh,
+)
+from apps.market.services.venues import exchange_configuration, provider_for, venue_check, venue_save
 
 __all__ = [
     "bars_backfill",
@@ -14,10 +20,12 @@ __all__ = [
     "instruments_store",
     "instruments_sync",
     "provider_for",
+    "universe_check",
     "universe_delete",
     "universe_refresh",
     "universe_save",
     "universes_refresh",
+    "venue_check",
     "venue_save",
     "venues_sync",
 ]

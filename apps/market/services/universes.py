@@ -34,7 +34,7 @@ def universe_save(universe: Universe, *, members: list[Instrument] | None = None
 
     `members` is for a fixed list; a rule works its own out. Raises `UniverseRefused` naming the field.
     """
-    _check(universe, members)
+    universe_check(universe, members or [])
     with transaction.atomic():
         before = Universe.objects.filter(pk=universe.pk).first() if universe.pk else None
         universe.save()
@@ -57,12 +57,13 @@ def universe_delete(universe: Universe, *, by: str) -> None:
         outbox_add(("universes", message))
 
 
-def _check(universe: Universe, members: list[Instrument] | None) -> None:
+def universe_check(universe: Universe, members: list[Instrument]) -> None:
+    """Raise `UniverseRefused`, naming the field, for what would not make sense."""
     if universe.kind == Universe.Kind.RULE and members:
         raise UniverseRefused("members: a universe by rule works its members out; leave the list empty")
     if universe.rule_min_turnover < Decimal(0):
         raise UniverseRefused("rule_min_turnover: a turnover cannot be below 0")
-    strangers = [member.symbol for member in members or [] if member.venue_id != universe.venue_id]
+    strangers = [member.symbol for member in members if member.venue_id != universe.venue_id]
     if strangers:
         raise UniverseRefused(f"members: {', '.join(strangers)} belong to another venue; a universe has one venue")
 

@@ -29,16 +29,23 @@ def venue_save(venue: Venue, *, by: str) -> Venue:
 
     Raises `VenueRefused` for an unknown adapter, or a REST address without its socket address.
     """
-    if venue.adapter not in ADAPTERS:
-        raise VenueRefused(f"adapter: {venue.adapter!r} is unknown; choose one of {', '.join(sorted(ADAPTERS))}")
-    if bool(venue.rest_url) != bool(venue.socket_url):
-        raise VenueRefused("rest_url and socket_url: give both for an address of your own, or neither for the vendor's")
+    venue_check(venue)
     with transaction.atomic():
         before = Venue.objects.filter(pk=venue.pk).first() if venue.pk else None
         venue.save()
         audited(by, "venue.save", venue.code, before, venue)
         outbox_add(("venues", venue_changed(venue, by)))
     return venue
+
+
+def venue_check(venue: Venue) -> None:
+    """Raise `VenueRefused`, naming the field, for an unknown adapter or half an address."""
+    if venue.adapter not in ADAPTERS:
+        raise VenueRefused(f"adapter: {venue.adapter!r} is unknown; choose one of {', '.join(sorted(ADAPTERS))}")
+    if bool(venue.rest_url) != bool(venue.socket_url):
+        raise VenueRefused("rest_url and socket_url: give both for an address of your own, or neither for the vendor's")
+    if venue.socket_url and not venue.socket_url.startswith(("ws://", "wss://")):
+        raise VenueRefused(f"socket_url: {venue.socket_url!r} does not begin with ws:// or wss://")
 
 
 def venue_changed(venue: Venue, by: str) -> VenueChanged:

@@ -138,6 +138,14 @@ def test_a_reconnect_within_a_minute_leaves_no_hole_but_trusts_the_prints_no_mor
     assert builder.holes == [(BASE_NS, BASE_NS + MINUTE_NS)]
 
 
+def test_stamps_of_others_on_a_new_connection_close_nothing_that_was_not_heard(builder: BarBuilder) -> None:
+    builder.on_prints([_print(0, "100")], BASE_NS, 0)
+    builder.lose()
+    assert builder.on_clock(BASE_NS + MINUTE_NS + GRACE_NS, 0) == []
+    builder.begin(BASE_NS + MINUTE_NS + SECOND_NS)
+    assert builder.holes == [(BASE_NS, BASE_NS + MINUTE_NS)]
+
+
 def test_a_first_minute_without_prints_and_without_a_known_price_is_a_hole() -> None:
     builder = BarBuilder(7)
     builder.begin(BASE_NS - SECOND_NS)

@@ -1,0 +1,218 @@
+"""Venues, instruments and universes in the admin. Every change goes through a service: checked, audited, told."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from apps.market.errors import UniverseRefused, VenueRefused, VenueUnreachable
+from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
+from apps.market.providers import ADAPTERS
+from apps.market.services import (
+    instruments_sync,
+    universe_check,
+    universe_delete,
+    universe_refresh,
+    universe_save,
+    venue_check,
+    venue_save,
+)
+
+
+class _ReadOnly(ModelAdmin):
+    """Rows that the venue or the system writes: shown, never edited by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class VenueForm(forms.ModelForm):
+    """A venue's form; what would not work is refused in words, at its field where there is one."""
+
+    class Meta:
+        model = Venue
+        fields = ("code", "name", "adapter", "rest_url", "socket_url", "is_active")
+        widgets = {"adapter": UnfoldAdminTextInputWidget(attrs={"list": "adapters"})}
+        help_texts = {
+            "adapter": f"One of: {', '.join(sorted(ADAPTERS))}.",
+            "socket_url": "Empty: the vendor's own address. Begins with ws:// or wss://.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an unknown adapter and half an address."""
+        cleaned = super().clean() or {}
+        try:
+            venue_check(Venue(**{name: cleaned.get(name) or "" for name in ("adapter", "rest_url", "socket_url")}))
+        except VenueRefused as error:
+            raise forms.ValidationError(str(error)) from error
+        return cleaned
+
+
+@admin.register(Venue)
+class VenueAdmin(ModelAdmin):
+    """Where prices are read. Deleting is not offered: bars and orders name their venue; switch it off instead."""
+
+    form = VenueForm
+    list_display = ("name", "code", "adapter", "is_simulated", "is_active", "instruments_listed")
+    list_filter = ("is_active", "is_simulated")
+    actions = ("sync",)
+    compressed_fields = True
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(instrument_count=Count("instruments"))
+
+    @admin.display(description="Instruments")
+    def instruments_listed(self, venue: Venue) -> int:
+        """Count all instruments that this venue has or had."""
+        return venue.instrument_count
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Venue | None = None) -> tuple[str, ...]:
+        """A code stands in addresses and topics: it is chosen once. The simulator's addresses are set at its start."""
+        if obj is None:
+            return ()
+        return ("code", "adapter", "rest_url", "socket_url") if obj.is_simulated else ("code",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Venue, form: Any, change: bool) -> None:
+        """Save through the service."""
+        venue_save(obj, by=request.user.get_username())
+
+    @action(description="Ask the venue what it lists")
+    def sync(self, request: HttpRequest, queryset: Any) -> None:
+        """Sync instruments and terms now."""
+        for venue in queryset:
+            try:
+                count = instruments_sync(venue)
+                messages.success(request, f"{venue.name}: {count} instruments listed.")
+            except (VenueUnreachable, VenueRefused) as error:
+                messages.error(request, f"{venue.name}: {error}")
+
+
+class TermsInline(TabularInline):
+    """An instrument's terms, newest first."""
+
+    model = InstrumentTerms
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = (
+        "valid_from", "tick", "lot", "min_quantity", "min_notional", "max_leverage", "maker_fee", "taker_fee",
+    )  # fmt: skip
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Instrument)
+class InstrumentAdmin(_ReadOnly):
+    """What the venue lists; it is taken from the venue, so nothing is edited here."""
+
+    list_display = ("symbol", "venue", "kind", "base", "quote", "turnover_24h", "is_listed")
+    list_filter = ("venue", "kind", "quote")
+    search_fields = ("symbol", "venue_symbol")
+    inlines = (TermsInline,)
+
+    @admin.display(boolean=True, description="Listed")
+    def is_listed(self, instrument: Instrument) -> bool:
+        """Whether the venue still lists it."""
+        return instrument.listed_to is None
+
+
+@admin.register(Epoch)
+class EpochAdmin(_ReadOnly):
+    """Runs of markets; begun by `up`, never by hand."""
+
+    list_display = ("venue", "number", "kind", "is_current", "synced_at", "created_at")
+    list_filter = ("venue", "kind", "is_current")
+
+
+class UniverseForm(forms.ModelForm):
+    """A universe's form: a fixed list of one venue, or a rule."""
+
+    class Meta:
+        model = Universe
+        fields = (
+            "name", "venue", "kind", "members", "rule_quote", "rule_kind", "rule_min_turnover", "is_collected",
+        )  # fmt: skip
+        help_texts = {
+            "members": "For a fixed list. A rule works its members out; leave this empty then.",
+            "rule_quote": "For a rule: for example USDT. Empty: any.",
+            "is_collected": "Off: feeds stop collecting what no other universe has.",
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse members of another venue, members of a rule, and a turnover below 0."""
+        cleaned = super().clean() or {}
+        if "venue" not in cleaned or "kind" not in cleaned:
+            return cleaned
+        is_rule = cleaned["kind"] == Universe.Kind.RULE
+        if is_rule and self.instance.pk and self.instance.kind == Universe.Kind.RULE:
+            cleaned["members"] = Instrument.objects.none()  # what the rule found is shown in the list, not given back
+        wanted = Universe(
+            venue=cleaned["venue"], kind=cleaned["kind"], rule_min_turnover=cleaned.get("rule_min_turnover") or 0
+        )
+        try:
+            universe_check(wanted, list(cleaned.get("members") or []))
+        except UniverseRefused as error:
+            field, _, words = str(error).partition(": ")
+            raise forms.ValidationError({field: words}) from error
+        return cleaned
+
+
+@admin.register(Universe)
+class UniverseAdmin(ModelAdmin):
+    """Sets of instruments; feeds and desks follow a change within a second."""
+
+    form = UniverseForm
+    list_display = ("name", "venue", "kind", "member_count", "is_collected", "updated_at")
+    list_filter = ("venue", "kind", "is_collected")
+    filter_horizontal = ("members",)
+    actions = ("refresh",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("venue").annotate(members_in_all=Count("members"))
+
+    @admin.display(description="Members")
+    def member_count(self, universe: Universe) -> int:
+        """Count the members of now."""
+        return universe.members_in_all
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Universe | None = None) -> tuple[str, ...]:
+        """A name stands in deployments, a venue in its members: both are chosen once."""
+        return () if obj is None else ("name", "venue")
+
+    def save_model(self, request: HttpRequest, obj: Universe, form: Any, change: bool) -> None:
+        """Save through the service, members and all."""
+        members = list(form.cleaned_data.get("members") or [])
+        universe_save(obj, members=members, by=request.user.get_username())
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Leave the members alone: the service has set them, for a rule others than the form holds."""
+
+    def delete_model(self, request: HttpRequest, obj: Universe) -> None:
+        """Delete through the service."""
+        universe_delete(obj, by=request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete through the service, each with its own audit entry."""
+        for universe in queryset.select_related("venue"):
+            universe_delete(universe, by=request.user.get_username())
+
+    @action(description="Work the rule out anew")
+    def refresh(self, request: HttpRequest, queryset: Any) -> None:
+        """Refresh the chosen universes."""
+        for name in queryset.values_list("name", flat=True):
+            count = len(universe_refresh(name, by=request.user.get_username()))
+            messages.success(request, f"{name}: {count} members.")
