@@ -9,6 +9,16 @@ from apps.strategies.models import Signal
 AMOUNT = {"max_digits": 38, "decimal_places": 18}
 
 
+class Install(models.Model):
+    """The one row that names this installation in every client id; it travels with a backup."""
+
+    prefix = models.CharField(max_length=4, help_text="Four lower-case hex digits, drawn once.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(pk=1), name="one_install")]
+
+
 class Session(models.Model):
     """One run of a desk."""
 
