@@ -11,45 +11,15 @@ from typing import Protocol
 import msgspec
 
 from apps.execution.states import OrderState
+from trader.core.types import VenueRejected
 
 
-class BrokerError(Exception):
-    """A venue or the way to it failed. What it means for an order is said by `outcome`."""
-
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class OutcomeUnknown(BrokerError):
-    """The request may or may not have been carried out: ask by client id, never send again blindly."""
-
-
-class Refused(BrokerError):
-    """The venue said no, and carried nothing out."""
-
-
-class NotFound(Refused):
+class NotFound(VenueRejected):
     """The venue does not know that order (any more)."""
 
 
-class RateLimited(Refused):
-    """The venue refused for the rate: wait, the governor is told."""
-
-
-class CredentialsRefused(Refused):
+class CredentialsRefused(VenueRejected):
     """The key or its signature was not accepted: no order can be sent until a person mends it."""
-
-
-class GateRefused(Exception):
-    """The send gate stopped a request before its first byte; nothing reached the venue.
-
-    Not a `BrokerError` and not an aiohttp error on purpose: a client must not translate it into a network fault.
-    """
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -199,3 +169,4 @@ class Broker(Protocol):
     async def positions(self) -> list[VenuePosition]: ...
     async def balances(self) -> list[VenueBalance]: ...
     async def wall_ms(self) -> int: ...
+    def clock_correct(self, offset_ms: int) -> None: ...

@@ -6,7 +6,6 @@ carries an old signature, and the venue's receive window refuses it.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,15 +13,10 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from apps.execution.brokers.base import GateRefused
+from apps.common.clocks import boottime_ns
+from trader.core.types import GateRefused
 
-CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 ORDER_PATHS = ("/order/create", "/order/amend", "/order/create-batch", "/order/amend-batch", "/position/trading-stop")
-
-
-def boottime_ns() -> int:
-    """Return the clock that a lease is judged by: it goes on counting while the machine sleeps."""
-    return time.clock_gettime_ns(CLOCK)
 
 
 @dataclass(slots=True)
@@ -47,11 +41,14 @@ def signed_now() -> None:
 
 
 class Verdict(Protocol):
-    """What the kill switch reads: `clear`, `engaged` or `unclear`, why, and how old the oldest reading is."""
+    """What the kill switch reads: `clear`, `engaged` or `unclear`, why, and whether only age stands against it."""
 
-    state: str
-    why: str
-    age_ms: float
+    @property
+    def state(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def is_old(self) -> bool: ...
 
 
 class Judge(Protocol):
@@ -92,7 +89,7 @@ class SendGate:
     async def _wait_for_fresh(self, under_way: Sending) -> None:
         """Wait for new readings where they are merely old, while the signature's age allows."""
         until = boottime_ns() + int(self._wait_s * 1e9)
-        while self._judge.kill_verdict(under_way.scopes).state == "unclear":
+        while self._judge.kill_verdict(under_way.scopes).is_old:
             if boottime_ns() >= min(until, under_way.signed_ns + self._max_age_ns):
                 return
             await asyncio.sleep(0.005)
@@ -119,5 +116,3 @@ def gated_request_class(gate: SendGate) -> type[aiohttp.ClientRequest]:
             return await super().send(conn)
 
     return GatedRequest
-
-

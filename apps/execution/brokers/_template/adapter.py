@@ -17,7 +17,11 @@ class TemplateBroker:
         self, configuration: dict[str, Any], markets: Sequence[Market], prefix: str, gate: SendGate, **options: Any
     ) -> None:
         self.configuration, self.markets, self.prefix, self.gate, self.options = (
-            configuration, tuple(markets), prefix, gate, options,
+            configuration,
+            tuple(markets),
+            prefix,
+            gate,
+            options,
         )
 
     def encode(self, client_id: str) -> str:

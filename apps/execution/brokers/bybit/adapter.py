@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.execution.brokers.base import (
-    BrokerError,
     CancelResult,
     Market,
     NotFound,
@@ -24,6 +23,7 @@ from apps.execution.brokers.base import (
 from apps.execution.brokers.bybit import parsers
 from apps.execution.brokers.bybit.client import BybitClient
 from apps.execution.brokers.gate import SendGate
+from trader.core.types import VenueError
 
 HEX = frozenset("0123456789abcdef")
 PAGES_MAX = 40
@@ -34,7 +34,8 @@ class BybitBroker:
     """One account at Bybit v5 (spot and linear perpetuals), or at the simulator, which speaks the same."""
 
     provider = "bybit"
-    cancel_batch = {"linear": 20, "spot": 10}
+    # the venue takes 20 and 10 in one request, and counts each against its 10 and 20 a second
+    cancel_batch = {"linear": 10, "spot": 10}
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class BybitBroker:
         markets: Sequence[Market],
         prefix: str,
         gate: SendGate,
+        *,
         recv_window_ms: int = 1000,
         timeout_s: float = 5.0,
     ) -> None:
@@ -138,7 +140,7 @@ class BybitBroker:
             await self.cancel(order)
         except NotFound as error:
             return CancelResult(order.client_id, accepted=False, gone=True, detail=str(error)[:200])
-        except BrokerError as error:
+        except VenueError as error:
             return CancelResult(order.client_id, accepted=False, gone=False, detail=str(error)[:200])
         return CancelResult(order.client_id, accepted=True, gone=False)
 
@@ -220,7 +222,7 @@ class BybitBroker:
             cursor = answer["result"].get("nextPageCursor") or ""
             if not cursor or not page:
                 return rows
-        raise BrokerError(f"{method}: more than {PAGES_MAX} pages; the desk asks for a shorter span")
+        raise VenueError(f"{method}: more than {PAGES_MAX} pages; the desk asks for a shorter span")
 
     async def _listen(self) -> None:
         """Hold the private socket; tell when it is lost, come back with growing, jittered pauses."""

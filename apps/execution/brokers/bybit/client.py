@@ -13,16 +13,9 @@ import aiohttp
 import ccxt.pro
 from ccxt.base import errors as ccxt_errors
 
-from apps.execution.brokers.base import (
-    BrokerError,
-    CredentialsRefused,
-    GateRefused,
-    NotFound,
-    OutcomeUnknown,
-    RateLimited,
-    Refused,
-)
+from apps.execution.brokers.base import CredentialsRefused, NotFound
 from apps.execution.brokers.gate import SendGate, gated_request_class, signed_now
+from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError, VenueRejected
 
 # codes that leave the outcome open: a time-out or fault inside the venue; a duplicate id says the order is there
 UNKNOWN_CODES = frozenset({"10000", "10016", "170001", "170007", "170032", "170146", "110072", "170141"})
@@ -99,7 +92,7 @@ class BybitClient:
             await self._session.close()
 
     async def call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send one request by ccxt's implicit method name and return the whole envelope, or raise a `BrokerError`."""
+        """Send one request by ccxt's implicit method name and return the whole envelope, or raise a `VenueError`."""
         try:
             return await getattr(self.exchange, method)(body)
         except GateRefused:
@@ -123,19 +116,21 @@ class BybitClient:
             await exchange.watch_topics(url, hashes, topics)
 
 
-def translate(error: ccxt_errors.BaseError) -> BrokerError:
+def translate(error: ccxt_errors.BaseError) -> VenueError:
     """Return our error for ccxt's: what matters is whether the request may have been carried out."""
     code = _code(str(error))
     text = str(error)[:300]
     if code in NOT_FOUND_CODES or isinstance(error, ccxt_errors.OrderNotFound):
-        return NotFound(text, code)
+        return NotFound(text)
     if isinstance(error, ccxt_errors.RateLimitExceeded | ccxt_errors.DDoSProtection):
-        return RateLimited(text, code)
+        return VenueBusy(text)
     if isinstance(error, ccxt_errors.AuthenticationError):
-        return CredentialsRefused(text, code)
-    if code in UNKNOWN_CODES or isinstance(error, ccxt_errors.OperationFailed):
-        return OutcomeUnknown(text, code) if not isinstance(error, ccxt_errors.InvalidNonce) else Refused(text, code)
-    return Refused(text, code) if code else OutcomeUnknown(text, code)
+        return CredentialsRefused(text)
+    if isinstance(error, ccxt_errors.InvalidNonce):
+        return VenueRejected(text)
+    if code in UNKNOWN_CODES or isinstance(error, ccxt_errors.OperationFailed) or not code:
+        return OutcomeUnknown(text)
+    return VenueRejected(text)
 
 
 def _code(text: str) -> str:

@@ -1,0 +1,66 @@
+"""Bars without a hole: what is missing is read from storage and stepped, never decided."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.deployed import Deployed
+from apps.market.events import Bar
+from apps.market.selectors import bars_read_async
+
+MISSING_MOST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Bars read from storage and stepped: to be recorded as late."""
+
+    deployed: Deployed
+    instrument_id: int
+    bars: np.ndarray
+    features: np.ndarray
+
+
+class BarFollower:
+    """Keeps each pipeline continuous by bar time."""
+
+    def __init__(self, core: DeskCore) -> None:
+        self._core = core
+        self.holes: set[tuple[str, int]] = set()
+        self.filled: list[Filled] = []
+
+    async def before(self, deployed: Deployed, bar: Bar) -> bool | None:
+        """Return whether a bar is late, or None when it must not be stepped at all; `filled` grows by what was read.
+
+        None: not of this deployment, a revision or repeat of what was stepped, or behind a hole that storage
+        cannot fill yet; the next bar tries again.
+        """
+        place = deployed.places.get(bar.instrument_id)
+        if place is None or bar.open_ns <= place.newest_ns:
+            return None
+        if place.newest_ns and bar.open_ns > place.newest_ns + deployed.timeframe_ns:
+            await self._fill(deployed, bar)
+            if bar.open_ns > place.newest_ns + deployed.timeframe_ns:
+                self.holes.add((deployed.key, bar.instrument_id))
+                return None
+        self.holes.discard((deployed.key, bar.instrument_id))
+        closed_ns = bar.open_ns + deployed.timeframe_ns
+        return bool(bar.flags & 4) or self._core.market_ns - closed_ns > deployed.timeframe_ns
+
+    async def _fill(self, deployed: Deployed, bar: Bar) -> None:
+        place = deployed.places[bar.instrument_id]
+        step_ns = deployed.timeframe_ns
+        start_ns = place.newest_ns + step_ns
+        found = await bars_read_async(
+            self._core.context.pool,
+            self._core.account.epoch_id,
+            bar.instrument_id,
+            deployed.timeframe_s,
+            start_ns,
+            bar.open_ns,
+            limit=MISSING_MOST,
+        )
+        wanted = (bar.open_ns - start_ns) // step_ns
+        if len(found) == wanted:
+            self.filled.append(Filled(deployed, bar.instrument_id, found, deployed.take(bar.instrument_id, found)))

@@ -1,0 +1,108 @@
+"""Cancels: marked, journalled while the database is gone, sent by id in the venue's batches at the venue's rate."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from apps.common.errors import GovernorRefused
+from apps.common.governor import Priority
+from apps.execution.brokers.base import CancelResult
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.model import DeskOrder
+from apps.execution.desk.track import Tracker
+from apps.execution.states import LEGAL, OrderState
+from trader.config import config
+from trader.core.types import VenueBusy, VenueError
+
+log = structlog.get_logger(__name__)
+
+
+class Canceller:
+    """Asks the venue to cancel. The venue's word that an order is gone comes by its socket, or when it is asked."""
+
+    def __init__(self, core: DeskCore, tracker: Tracker) -> None:
+        self._core = core
+        self._tracker = tracker
+
+    async def cancel(self, orders: Sequence[DeskOrder], why: str, origin: str = "desk") -> list[DeskOrder]:
+        """Ask to cancel orders that are open; returns those the venue did not take the cancel of."""
+        going = [order for order in orders if order.is_open and OrderState.CANCELLING in LEGAL[order.state]]
+        going += [order for order in orders if order.state is OrderState.CANCELLING]
+        for order in going:
+            self._mark(order, why, origin)
+        failed: list[DeskOrder] = []
+        for batch in self._batches(going):
+            failed.extend(await self._batch(batch))
+        return failed
+
+    async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str) -> None:
+        """Cancel every plain order of a category in one request; the caller has seen that nothing foreign rests."""
+        for order in orders:
+            if order.is_open:
+                self._mark(order, why, "kill")
+        try:
+            await self._token(kind, 1)
+            await self._core.broker.cancel_all(kind, [order.market for order in orders])
+        except (GovernorRefused, VenueError) as error:
+            log.warning("cancel-all not taken, asked again by the next pass", error=str(error)[:200])
+
+    async def _token(self, kind: str, cost: int) -> None:
+        await self._core.governor.take(
+            self._core.broker.provider,
+            self._core.account.venue_code,
+            str(self._core.account.id),
+            f"cancel.{kind}",
+            cost=cost,
+            priority=Priority.CANCEL,
+            timeout_s=config.execution.token_wait_s,
+        )
+
+    def _mark(self, order: DeskOrder, why: str, origin: str) -> None:
+        """Note the intent: on disk locally while the database cannot take it."""
+        if "database" in self._core.blocks:
+            self._core.journal.add("cancel", order.client_id, why=why, origin=origin)
+        if order.state is not OrderState.CANCELLING:
+            self._tracker.move(order, OrderState.CANCELLING, origin, why)
+
+    def _batches(self, orders: Iterable[DeskOrder]) -> list[list[DeskOrder]]:
+        """Split by category, stops of spot apart (they go singly), in the venue's sizes."""
+        groups: dict[tuple[str, bool], list[DeskOrder]] = defaultdict(list)
+        for order in orders:
+            groups[(order.market.kind, order.is_stop)].append(order)
+        batches = []
+        for (kind, _), group in groups.items():
+            size = self._core.broker.cancel_batch[kind]
+            batches.extend(group[start : start + size] for start in range(0, len(group), size))
+        return batches
+
+    async def _batch(self, orders: list[DeskOrder]) -> list[DeskOrder]:
+        try:
+            await self._token(orders[0].market.kind, len(orders))
+            results = await self._core.broker.cancel_many([order.ref() for order in orders])
+        except (GovernorRefused, VenueError) as error:
+            if isinstance(error, VenueBusy):
+                await self._core.penalise()
+            log.warning("cancel not taken, asked again by the next pass", orders=len(orders), error=str(error)[:200])
+            for order in orders:
+                self._restore(order)
+            return list(orders)
+        by_id = {result.client_id: result for result in results}
+        return [order for order in orders if self._judge(order, by_id.get(order.client_id))]
+
+    def _judge(self, order: DeskOrder, result: CancelResult | None) -> bool:
+        """Take in the venue's word on one cancel; returns whether it must be asked again."""
+        if result is not None and result.accepted:
+            return False
+        if result is not None and result.gone:
+            # filled or cancelled meanwhile: its end comes by the socket; make sure by asking
+            self._core.ask_soon(order)
+            return False
+        log.warning("cancel refused", client_id=order.client_id, why=result.detail if result else "no answer")
+        self._restore(order)
+        return True
+
+    def _restore(self, order: DeskOrder) -> None:
+        """A cancel that was not taken leaves the order where it was."""
+        if order.state is OrderState.CANCELLING:
+            self._tracker.move(order, OrderState.PARTLY_FILLED if order.filled else OrderState.ACKNOWLEDGED)

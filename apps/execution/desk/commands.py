@@ -1,0 +1,190 @@
+"""What persons ask for: manual orders, cancels, closes. Rows with a nonce, so that a double click is one order."""
+
+import asyncio
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import structlog
+
+from apps.execution.desk.cancel import Canceller
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.flatten import Flattener
+from apps.execution.desk.guard import Guard
+from apps.execution.desk.make import Wish, order_make
+from apps.execution.desk.model import MANUAL, DeskOrder
+from apps.execution.desk.send import Sender
+from apps.execution.desk.store import DatabaseGone
+from apps.execution.desk.track import Tracker
+from apps.execution.desk.writer import Writer
+from apps.execution.events import COMMANDS, CommandChanged
+from apps.execution.states import OrderState
+from trader.config import config
+from trader.core.risk import lots_down
+from trader.core.types import manual_client_id
+
+log = structlog.get_logger(__name__)
+ANSWER_S = 5.0
+TAKE = """
+    UPDATE execution_deskcommand SET state = 'taken' WHERE id IN (
+        SELECT id FROM execution_deskcommand WHERE account_id = %(account_id)s AND state IN ('new', 'taken')
+        ORDER BY id LIMIT 50)
+    RETURNING id, kind, nonce, body, by
+"""
+DONE = """
+    UPDATE execution_deskcommand SET state = %(state)s, result = %(result)s, done_at = clock_timestamp()
+    WHERE id = %(id)s
+"""
+KNOWN = frozenset(OrderState) - {OrderState.CREATED, OrderState.SENT, OrderState.UNKNOWN}
+
+
+class CommandRefused(ValueError):
+    """A wish that cannot be carried out; the message says why."""
+
+
+class Commands:
+    """Takes commands as they come and answers each with its outcome in words."""
+
+    def __init__(
+        self,
+        core: DeskCore,
+        writer: Writer,
+        tracker: Tracker,
+        sender: Sender,
+        guard: Guard,
+        canceller: Canceller,
+        flattener: Flattener,
+    ) -> None:
+        self._core = core
+        self._writer = writer
+        self._tracker = tracker
+        self._sender = sender
+        self._guard = guard
+        self._canceller = canceller
+        self._flattener = flattener
+        self._wake = asyncio.Event()
+
+    def look(self) -> None:
+        """Something may be waiting."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Take what waits, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(config.execution.commands_poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            if "database" in self._core.blocks:
+                continue
+            try:
+                await self._take()
+            except DatabaseGone as error:
+                log.warning("commands wait", error=str(error)[:200])
+
+    async def _take(self) -> None:
+        rows = await self._core.store.query(TAKE, {"account_id": self._core.account.id})
+        for row in sorted(rows):
+            await self._one(*row)
+
+    async def _one(self, row_id: int, kind: str, nonce: str, body: Any, by: str) -> None:
+        given = json.loads(body) if isinstance(body, str) else body
+        try:
+            state, result = await self._carry_out(kind, nonce, given)
+        except CommandRefused as error:
+            state, result = "refused", str(error)
+        except (KeyError, TypeError, InvalidOperation) as error:
+            state, result = "refused", f"the command is not complete: {error!r}"
+        log.info("command", kind=kind, by=by, state=state, result=result)
+        await self._core.store.query(DONE, {"state": state, "result": result[:300], "id": row_id})
+        self._writer.event(
+            COMMANDS,
+            CommandChanged(
+                id=row_id,
+                account_id=self._core.account.id,
+                kind=kind,
+                nonce=nonce,
+                by=by,
+                state=state,
+                result=result[:300],
+                wall_ns=self._core.now_ns(),
+            ),
+        )
+
+    async def _carry_out(self, kind: str, nonce: str, body: dict[str, Any]) -> tuple[str, str]:
+        if kind == "order":
+            return await self._order(nonce, body)
+        if kind == "cancel":
+            return await self._cancel(body)
+        if kind == "close":
+            return await self._close(int(body["instrument_id"]), str(body["owner"]))
+        if kind == "flatten":
+            left = await self._flattener.flatten("all")
+            return "done", f"closing {left} positions"
+        raise CommandRefused(f"unknown command {kind!r}")
+
+    async def _order(self, nonce: str, body: dict[str, Any]) -> tuple[str, str]:
+        market = self._core.books.markets.get(int(body["instrument_id"]))
+        if market is None:
+            raise CommandRefused("instrument: not of this account's venue")
+        side, kind = str(body["side"]), str(body["kind"])
+        quantity = lots_down(Decimal(str(body["quantity"])), market.lot)
+        price = Decimal(str(body["price"])) if body.get("price") not in (None, "") else None
+        if side not in ("buy", "sell") or kind not in ("market", "limit") or quantity <= 0:
+            raise CommandRefused("side, kind or quantity is not what an order can have (quantity: at least one lot)")
+        if kind == "limit" and (price is None or price <= 0 or price % market.tick):
+            raise CommandRefused(f"price: a limit order needs one above zero, in steps of {market.tick}")
+        own_id = manual_client_id(
+            self._core.account.install, self._core.account.id, self._core.account.epoch_number, nonce
+        )
+        known = self._core.books.orders.get(own_id)
+        if known is None:
+            known = await self._order_new(market, side, kind, quantity, price, body, own_id)
+        return await self._outcome(known)
+
+    async def _order_new(
+        self, market: Any, side: str, kind: str, quantity: Decimal, price: Decimal | None, body: Any, own_id: str
+    ) -> DeskOrder:
+        reduce_only = bool(body.get("reduce_only"))
+        wish = Wish(
+            market=market, owner=MANUAL, leg=MANUAL, side=side, quantity=quantity, decided_ns=self._core.market_ns,
+            kind=kind, price=price if kind == "limit" else None, reduce_only=reduce_only, client_id=own_id,
+            time_in_force=str(body.get("time_in_force") or ("IOC" if kind == "market" else "GTC")),
+        )  # fmt: skip
+        order = order_make(self._core, wish)
+        at = float(price) if price is not None else self._guard.touch(market, side)
+        refused = self._guard.ask(market, MANUAL, side, quantity, at, adds_risk=order.adds_risk)
+        if market.kind == "spot" and side == "sell" and order.adds_risk:
+            raise CommandRefused("quantity: more than is held; cash spot cannot be sold short")
+        if refused is not None:
+            self._writer.refusal(refused)
+            raise CommandRefused(refused.detail)
+        self._core.books.order_add(order)
+        await self._sender.send([order])
+        return order
+
+    async def _outcome(self, order: DeskOrder) -> tuple[str, str]:
+        """Wait for the venue's word, and put it into words."""
+        if order.client_id not in self._core.books.orders:
+            return "done", "this order was placed before: nothing was sent a second time"
+        await self._tracker.wait(order, lambda one: one.state in KNOWN, ANSWER_S)
+        words = f"order {order.state}" + (f": {order.detail}" if order.detail else "")
+        return ("refused" if order.state is OrderState.REJECTED else "done"), words
+
+    async def _cancel(self, body: dict[str, Any]) -> tuple[str, str]:
+        order = self._core.books.orders.get(str(body["client_id"]))
+        if order is None or not order.is_open:
+            raise CommandRefused("the order is not open any more")
+        failed = await self._canceller.cancel([order], why="asked by a person", origin="person")
+        if failed:
+            return "failed", "the venue did not take the cancel; try again"
+        await self._tracker.wait(order, lambda one: not one.is_open, ANSWER_S)
+        return "done", f"order {order.state}"
+
+    async def _close(self, instrument_id: int, owner: str) -> tuple[str, str]:
+        order = await self._flattener.close(instrument_id, owner)
+        if order is None:
+            raise CommandRefused("nothing to close: flat, dust, or being closed already")
+        return await self._outcome(order)

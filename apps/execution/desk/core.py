@@ -1,0 +1,150 @@
+"""What the parts of one desk share: the account, its books, the ways out, and why new risk is blocked."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from apps.common.bus import Bus
+from apps.common.clocks import ClockWatch, wall_ns
+from apps.common.errors import CommonError
+from apps.common.governor import Governor
+from apps.common.leases import Lease
+from apps.common.residents import ResidentContext
+from apps.execution.brokers.base import Broker
+from apps.execution.desk.books import Books
+from apps.execution.desk.journal import Journal
+from apps.execution.desk.model import DeskOrder
+from apps.execution.desk.store import Store
+from apps.risk.selectors import KillReader, Verdict, scope_account, scope_deployment
+
+log = structlog.get_logger(__name__)
+NOT_DEPLOYMENTS = ("manual", "unattributed")
+
+
+@dataclass(frozen=True)
+class AccountInfo:
+    """The account as its rows say at the start of a session."""
+
+    id: int
+    name: str
+    currency: str
+    is_live: bool
+    trading_enabled: bool
+    venue_id: int
+    venue_code: str
+    adapter: str
+    epoch_id: int
+    epoch_number: int
+    epoch_kind: str
+    install: str
+    state_dir: Path
+
+
+@dataclass
+class DeskCore:
+    """Shared by the modules of a desk; all on one loop. `blocks` says in words what blocks new risk now."""
+
+    account: AccountInfo
+    context: ResidentContext
+    books: Books
+    store: Store
+    journal: Journal
+    governor: Governor
+    clocks: ClockWatch
+    kill: KillReader
+    broker: Broker = field(init=False)
+    blocks: dict[str, str] = field(default_factory=dict)
+    owner_blocks: dict[str, str] = field(default_factory=dict)
+    stale_instruments: set[int] = field(default_factory=set)
+    market_ns: int = 0
+    session_id: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    failed: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: BaseException | None = None
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    decision_to_wire_ms: list[float] = field(default_factory=list)
+    ask_soon: Callable[[DeskOrder], None] = field(init=False)
+
+    @property
+    def lease(self) -> Lease:
+        return self.context.lease
+
+    @property
+    def bus(self) -> Bus:
+        return self.context.bus
+
+    def block(self, name: str, why: str) -> None:
+        """Block new risk for a reason; the same reason again only renews its words."""
+        if name not in self.blocks:
+            log.warning("new risk blocked", by=name, why=why)
+        self.blocks[name] = why
+
+    def unblock(self, name: str) -> None:
+        """Take a reason back."""
+        if self.blocks.pop(name, None) is not None:
+            log.info("no longer blocked", by=name)
+
+    def scopes(self, owner: str) -> tuple[str, ...]:
+        """Kill switch scopes that hold for an owner's orders."""
+        account = scope_account(self.account.id)
+        return (account,) if owner in NOT_DEPLOYMENTS else (account, scope_deployment(owner))
+
+    def why_no_risk(self, owner: str, instrument_id: int) -> tuple[str, str] | None:
+        """Return (check, words) of the first thing that forbids new risk now, None when nothing does."""
+        if not self.lease.adds_risk_allowed():
+            return "lease", "the lease is too near its expiry, or past it"
+        verdict = self.kill.verdict(self.scopes(owner))
+        if verdict.state != "clear" and not verdict.is_old:
+            return "kill_switch", verdict.why
+        for name, why in self.blocks.items():
+            return name, why
+        if owner in self.owner_blocks:
+            return "halt", self.owner_blocks[owner]
+        if instrument_id in self.stale_instruments:
+            return "feed", "the instrument's prices are stale"
+        clock = self.clocks.why_blocked(self.account.venue_code)
+        return ("clock", clock) if clock else None
+
+    # The gate's judge
+
+    def lease_allows(self) -> bool:
+        """Whether the lease still lets new risk out."""
+        return self.lease.adds_risk_allowed()
+
+    def kill_verdict(self, scopes: tuple[str, ...]) -> Verdict:
+        """What the kill switch says now."""
+        return self.kill.verdict(scopes)
+
+    def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+        """Run something beside; an error in it ends the desk, which starts again and reconciles."""
+        task = asyncio.create_task(coroutine, name=name)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def fail(self, error: BaseException) -> None:
+        """End this run of the desk: the host starts it again."""
+        if self.failure is None:
+            self.failure = error
+            self.failed.set()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a part of the desk failed", part=task.get_name(), exc_info=task.exception())
+            self.fail(task.exception())  # type: ignore[arg-type]
+
+    async def penalise(self) -> None:
+        """The venue said "too fast": hold everybody of this key back for a second."""
+        try:
+            await self.governor.penalise(self.broker.provider, self.account.venue_code, self.now_ns() + 1_000_000_000)
+        except CommonError as error:
+            log.warning("governor not told", error=str(error))
+
+    def now_ns(self) -> int:
+        """Wall time."""
+        return wall_ns()

@@ -1,0 +1,102 @@
+"""Equity, exposures and the day's profit from the core's ledger, as floats for checks, pages and snapshots."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import isnan
+
+from apps.execution.desk.core import DeskCore
+from trader.core.portfolio import Figures
+from trader.core.risk import Book
+from trader.core.types import AccountingError, market_day
+
+NAN = float("nan")
+
+
+@dataclass
+class Day:
+    """What the limits of a day count from: the UTC market day's first equity, and what each owner had earned then."""
+
+    number: int = -1
+    equity: float = NAN
+    earned: dict[str, float] = field(default_factory=dict)
+    peak: float = 0.0
+
+
+class Accounts:
+    """Reads the books. An unknown mark makes a figure NaN, and a NaN refuses."""
+
+    def __init__(self, core: DeskCore) -> None:
+        self._core = core
+        self.day = Day()
+
+    def figures(self, owner: str | None = None) -> Figures | None:
+        """Value the account or one owner's part; None while a mark is missing."""
+        books = self._core.books
+        try:
+            return books.ledger.figures(books.marks, books.rates(), owner)
+        except AccountingError:
+            return None
+
+    def equity(self) -> float:
+        """Equity in the account's currency; NaN when unknown."""
+        found = self.figures()
+        return float(found.equity) if found is not None else NAN
+
+    def mark_day(self, market_ns: int) -> None:
+        """Begin a new market day when it comes; keep the highest equity."""
+        equity = self.equity()
+        if isnan(equity):
+            return
+        self.day.peak = max(self.day.peak, equity)
+        number = market_day(market_ns)
+        if number != self.day.number:
+            owners = {owner for _, owner in self._core.books.ledger.positions}
+            self.day = Day(number, equity, {owner: self._earned(owner) for owner in owners}, self.day.peak)
+
+    def _earned(self, owner: str) -> float:
+        found = self.figures(owner)
+        return float(found.equity) if found is not None else NAN
+
+    def profit_of_day(self, owner: str | None = None) -> float:
+        """Profit of the market day, after fees and funding, marked; of the account or of one owner."""
+        if owner is None:
+            return self.equity() - self.day.equity
+        return self._earned(owner) - self.day.earned.get(owner, 0.0)
+
+    def drawdown(self) -> float:
+        """Share of the highest equity that is lost now."""
+        equity = self.equity()
+        return max(0.0, 1.0 - equity / self.day.peak) if self.day.peak > 0 else 0.0
+
+    def book(self, owner: str | None, instrument_id: int, side: str) -> Book:
+        """What one owner, or the whole account, holds and has resting, as the checks ask for it."""
+        books = self._core.books
+        rates = books.rates()
+        gross = net = contracts = 0.0
+        for of, by, quantity in books.open_positions():
+            if owner is not None and by != owner:
+                continue
+            market = books.markets[of]
+            worth = float(quantity * books.marks.get(of, Decimal("NaN")) * rates.get(market.quote, Decimal("NaN")))
+            gross, net = gross + abs(worth), net + worth
+            contracts += abs(worth) if market.kind == "linear" else 0.0
+        resting = [order for order in books.orders_of(owner=owner) if order.adds_risk]
+        same = [one for one in resting if one.market.instrument_id == instrument_id and one.side == side]
+        held = books.held(instrument_id, owner) if owner is not None else books.net(instrument_id)
+        return Book(
+            position=float(held),
+            resting=float(sum((one.left for one in same), Decimal(0))),
+            gross=gross,
+            net=net,
+            contracts=contracts,
+            resting_gross=sum(self._worth(one.market.instrument_id, one.left) for one in resting),
+            orders_last_minute=books.sends_last_minute(self._core.market_ns, owner),
+            day_start_equity=self.day.equity,
+            day_profit=self.profit_of_day(owner),
+        )
+
+    def _worth(self, instrument_id: int, quantity: Decimal) -> float:
+        books = self._core.books
+        market = books.markets[instrument_id]
+        rate = books.rates().get(market.quote, Decimal("NaN"))
+        return float(quantity * books.marks.get(instrument_id, Decimal("NaN")) * rate)

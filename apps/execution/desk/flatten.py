@@ -1,0 +1,67 @@
+"""Closing positions with orders that cannot add risk: for the kill switch, for a person, never past the venue's net."""
+
+import structlog
+
+from apps.execution.desk.cancel import Canceller
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.make import Wish, closing_quantity, order_make
+from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
+from apps.execution.desk.send import Sender
+from apps.risk.selectors import scope_deployment
+
+log = structlog.get_logger(__name__)
+
+
+class Flattener:
+    """Closes what owners hold, each for itself; an order under way is waited for, not repeated."""
+
+    def __init__(self, core: DeskCore, sender: Sender, canceller: Canceller) -> None:
+        self._core = core
+        self._sender = sender
+        self._canceller = canceller
+        self._revision = 0
+
+    async def flatten(self, scope: str) -> int:
+        """Close every position of a scope; returns how many are not flat yet."""
+        keys = [
+            (instrument_id, owner)
+            for instrument_id, owner, quantity in self._core.books.open_positions()
+            if (not scope.startswith("deployment:") or scope == scope_deployment(owner))
+            and not self._core.books.is_flat(instrument_id, quantity)
+            and not self._core.books.is_flat(instrument_id, self._core.books.net(instrument_id))
+        ]
+        orders: list[DeskOrder] = []
+        for key in keys:
+            order = self._closing(key)
+            if order is not None:
+                self._core.books.order_add(order)
+                orders.append(order)
+        if orders:
+            log.warning("flattening", positions=len(orders), scope=scope)
+            await self._sender.send(orders)
+        return len(keys)
+
+    async def close(self, instrument_id: int, owner: str) -> DeskOrder | None:
+        """Close one position for a person; None when there is nothing to close or a close is under way."""
+        order = self._closing((instrument_id, owner))
+        if order is not None:
+            self._core.books.order_add(order)
+            await self._sender.send([order])
+        return order
+
+    def _closing(self, key: tuple[int, str]) -> DeskOrder | None:
+        instrument_id, owner = key
+        under_way = [order for order in self._core.books.orders_of(instrument_id, owner) if self._closes(order)]
+        side, quantity = closing_quantity(self._core, instrument_id, owner)
+        market = self._core.books.markets[instrument_id]
+        if under_way or quantity <= 0 or quantity < market.min_quantity:
+            return None
+        self._revision += 1
+        wish = Wish(
+            market=market, owner=owner, leg=FLATTEN, side=side, quantity=quantity,
+            decided_ns=self._core.now_ns(), reduce_only=True, revision=self._revision,
+        )  # fmt: skip
+        return order_make(self._core, wish)
+
+    def _closes(self, order: DeskOrder) -> bool:
+        return order.kind == "market" and order.leg != STOP and not order.adds_risk

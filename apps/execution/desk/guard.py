@@ -1,0 +1,91 @@
+"""Whether an order may be made: the desk's own guards first, then the core's checks with their limits."""
+
+from dataclasses import asdict
+from decimal import Decimal
+from uuid import UUID
+
+from apps.execution.brokers.base import Market
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.figures import Accounts
+from apps.execution.desk.refusal import of_words
+from apps.risk.selectors import LimitsSnapshot
+from apps.risk.services import RefusalRow, refusal_of_checks
+from trader.core.risk import Limits, OrderIntent, RiskState, checks, refusal_of
+from trader.core.types import Side
+
+
+class Guard:
+    """Asked before every order, from memory only."""
+
+    def __init__(self, core: DeskCore, accounts: Accounts) -> None:
+        self._core = core
+        self._accounts = accounts
+        self.limits: LimitsSnapshot | None = None
+        self.touches: dict[int, tuple[float, float]] = {}
+
+    def ask(
+        self,
+        market: Market,
+        owner: str,
+        side: str,
+        quantity: Decimal,
+        price: float,
+        *,
+        adds_risk: bool,
+        decision_id: UUID | None = None,
+    ) -> RefusalRow | None:
+        """Return why an order may not be made, None when it may. What adds no risk skips the guards (DESIGN 7.11)."""
+        of = {
+            "account_id": self._core.account.id,
+            "instrument_id": market.instrument_id,
+            "owner": owner,
+            "decision_id": decision_id,
+            "market_ns": self._core.market_ns,
+        }
+        if adds_risk:
+            blocked = self._core.why_no_risk(owner, market.instrument_id)
+            if blocked is not None:
+                return of_words(*blocked, **of)
+            if self.limits is None:
+                return of_words("limits", "the limits are not loaded", **of)
+        own = self.limits.owner(owner, market.instrument_id) if self.limits else Limits()
+        net = self.limits.net(market.instrument_id) if self.limits else Limits()
+        intent = OrderIntent(
+            side=Side(side),
+            quantity=float(quantity),
+            price=price,
+            kind="spot" if market.kind == "spot" else "linear",
+            adds_risk=adds_risk,
+            rate=float(self._core.books.rates().get(market.quote, Decimal("NaN"))),
+        )
+        results = checks(intent, self._state(market, owner, side), own, net)
+        return None if refusal_of(results) is None else refusal_of_checks(results, **of)
+
+    def account_limits(self) -> dict[str, float]:
+        """The account's own limits by name, for the page."""
+        if self.limits is None:
+            return {}
+        net = asdict(self.limits.net(-1))
+        return {name: value for name, value in net.items() if value is not None}
+
+    def touch(self, market: Market, side: str) -> float:
+        """The price that a market order would take: the newest ask or bid, else the mark; NaN when unknown."""
+        bid, ask = self.touches.get(market.instrument_id, (0.0, 0.0))
+        found = ask if side == "buy" else bid
+        if found > 0:
+            return found
+        return float(self._core.books.marks.get(market.instrument_id, Decimal("NaN")))
+
+    def _state(self, market: Market, owner: str, side: str) -> RiskState:
+        books = self._core.books
+        held = books.held(market.instrument_id, owner)
+        closes = held > 0 if side == "sell" else held < 0
+        return RiskState(
+            equity=self._accounts.equity(),
+            mark=float(books.marks.get(market.instrument_id, Decimal("NaN"))),
+            held=float(min(abs(held), abs(books.net(market.instrument_id)))) if closes else 0.0,
+            min_quantity=float(market.min_quantity),
+            min_notional=float(market.min_notional),
+            owner=self._accounts.book(owner, market.instrument_id, side),
+            net=self._accounts.book(None, market.instrument_id, side),
+        )

@@ -1,0 +1,160 @@
+"""What a desk tells of itself: its state and lag, the account's figures, a snapshot of equity each market minute."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import isnan
+from typing import TYPE_CHECKING
+
+from apps.common.redis_clients import BUS_ERRORS
+from apps.execution.desk.figures import Accounts
+from apps.execution.desk.model import MANUAL, UNATTRIBUTED_OWNER
+from apps.execution.events import AccountState, DeskHealth
+
+if TYPE_CHECKING:
+    from apps.execution.desk.parts import Parts
+
+MINUTE_NS = 60_000_000_000
+BEAT_S = 1.0
+QUICK_S = 0.01
+ACCOUNT_S = 0.25
+
+
+@dataclass
+class Health:
+    """Publishes when something changed, at least once a second, at most every 10 ms."""
+
+    parts: "Parts"
+    accounts: Accounts
+    state: str = "starting"
+    why: str = ""
+    done_ns: int = 0
+    _minute: int = 0
+    _told: tuple[object, ...] = field(default=())
+    _account_at: float = 0.0
+
+    def set(self, state: str, why: str = "") -> None:
+        """Say where the desk is in its life."""
+        self.state, self.why = state, why
+        self.parts.core.lease.report(state=state, why=why)
+        self.parts.core.wake.set()
+
+    async def run(self) -> None:
+        """Beat for ever."""
+        core = self.parts.core
+        while True:
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    await core.wake.wait()
+            except TimeoutError:
+                pass
+            core.wake.clear()
+            self.parts.watch.judge()
+            self._advance()
+            self._snapshot()
+            await self._tell()
+            await asyncio.sleep(QUICK_S)
+
+    def _advance(self) -> None:
+        """Move `done_ns` on: every member stepped to there, nothing decided or in flight, stops in place."""
+        parts = self.parts
+        if parts.decider.is_busy or parts.tracker.in_flight() or parts.stops.is_busy():
+            return
+        reached = [
+            deployed.newest_of_all() + deployed.timeframe_ns
+            for deployed in parts.decider.deployments.values()
+            if deployed.members and deployed.newest_of_all()
+        ]
+        if reached:
+            self.done_ns = max(self.done_ns, min(reached))
+
+    def _snapshot(self) -> None:
+        """Keep the equity of each finished market minute, once."""
+        core = self.parts.core
+        minute = core.market_ns // MINUTE_NS
+        if minute <= self._minute or not core.market_ns:
+            return
+        figures = self.accounts.figures()
+        if figures is None:
+            return
+        self._minute = minute
+        self.parts.breakers.look(list(self.parts.decider.deployments))
+        self.parts.writer.equity(
+            (
+                minute * MINUTE_NS, core.now_ns(), figures.equity, figures.cash, figures.realised,
+                figures.unrealised, figures.fees, figures.funding, figures.gross, figures.net,
+            )
+        )  # fmt: skip
+
+    def _shown_state(self) -> tuple[str, str]:
+        """The state to show: what blocks new risk comes before `trading`."""
+        core = self.parts.core
+        if self.state != "trading":
+            return self.state, self.why
+        verdict = core.kill.verdict(core.scopes(MANUAL))
+        if verdict.state == "engaged":
+            return "killed", verdict.why
+        if self.parts.watch.is_ended:
+            return "ended", "the market has ended"
+        blocked = core.why_no_risk(UNATTRIBUTED_OWNER, -1)
+        return ("blocked", blocked[1]) if blocked else ("trading", "")
+
+    async def _tell(self) -> None:
+        core = self.parts.core
+        state, why = self._shown_state()
+        now = time.monotonic()
+        lag_s = max(core.market_ns - self.done_ns, 0) / 1e9 if self.done_ns else 0.0
+        core.lease.report(state=state if self.state == "trading" else self.state, lag_s=round(lag_s, 3), why=why)
+        wire = core.decision_to_wire_ms
+        messages = [
+            (
+                f"health.desk.{core.account.id}",
+                DeskHealth(
+                    account=core.account.id,
+                    state=state,
+                    why=why,
+                    lag_s=lag_s,
+                    done_ns=self.done_ns,
+                    decision_to_wire_ms=sorted(wire)[len(wire) * 99 // 100] if wire else None,
+                    market_ns=core.market_ns,
+                    wall_ns=core.now_ns(),
+                    foreign_orders=len(core.books.foreign),
+                    kill=core.kill.verdict(core.scopes(MANUAL)).state,
+                ),
+            )
+        ]
+        if now - self._account_at >= ACCOUNT_S:
+            self._account_at = now
+            messages.append((f"account.{core.account.id}", self._account()))
+        try:
+            async with asyncio.timeout(1.0):
+                await core.bus.publish_many(messages)
+        except (*BUS_ERRORS, TimeoutError):
+            pass  # a state is told again; that the bus is gone, the kill switch's readings say
+
+    def _account(self) -> AccountState:
+        core = self.parts.core
+        figures = self.accounts.figures()
+        day = self.accounts.day
+        profit = self.accounts.profit_of_day()
+        return AccountState(
+            account_id=core.account.id,
+            equity=_number(figures.equity if figures else None),
+            cash=_number(figures.cash if figures else None),
+            realised_today=0.0 if isnan(profit) else profit - _number(figures.unrealised if figures else None),
+            unrealised=_number(figures.unrealised if figures else None),
+            fees=_number(figures.fees if figures else None),
+            funding=_number(figures.funding if figures else None),
+            gross=_number(figures.gross if figures else None),
+            net=_number(figures.net if figures else None),
+            drawdown=self.accounts.drawdown(),
+            orders_minute=core.books.sends_last_minute(core.market_ns),
+            day_start_equity=0.0 if isnan(day.equity) else day.equity,
+            market_ns=core.market_ns,
+            limits=self.parts.guard.account_limits(),
+        )
+
+
+def _number(value: Decimal | None) -> float:
+    return float(value) if value is not None else 0.0

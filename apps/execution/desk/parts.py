@@ -1,0 +1,78 @@
+"""The parts of one desk, put together."""
+
+from dataclasses import dataclass
+
+from apps.execution.desk.adopt import Adopter
+from apps.execution.desk.ask import Asker
+from apps.execution.desk.breakers import Breakers
+from apps.execution.desk.cancel import Canceller
+from apps.execution.desk.commands import Commands
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.decide import Decider
+from apps.execution.desk.figures import Accounts
+from apps.execution.desk.fills import Fills
+from apps.execution.desk.flatten import Flattener
+from apps.execution.desk.guard import Guard
+from apps.execution.desk.health import Health
+from apps.execution.desk.reconcile import Reconciler
+from apps.execution.desk.send import Sender
+from apps.execution.desk.stops import Stops
+from apps.execution.desk.sweep import Sweeper
+from apps.execution.desk.track import Tracker
+from apps.execution.desk.watch import Watch
+from apps.execution.desk.writer import Writer
+
+
+@dataclass
+class Parts:
+    """Everything that works in a desk; each knows only what it needs."""
+
+    core: DeskCore
+    writer: Writer
+    tracker: Tracker
+    sender: Sender
+    fills: Fills
+    asker: Asker
+    canceller: Canceller
+    flattener: Flattener
+    stops: Stops
+    accounts: Accounts
+    guard: Guard
+    breakers: Breakers
+    decider: Decider
+    adopter: Adopter
+    reconciler: Reconciler
+    sweeper: Sweeper
+    commands: Commands
+    watch: Watch
+    health: Health
+
+
+def parts_make(core: DeskCore) -> Parts:
+    """Build the parts and tie them: fills move stops, ended stops are looked at, the unknown is asked for."""
+    writer = Writer(core)
+    tracker = Tracker(core, writer)
+    sender = Sender(core, writer, tracker)
+    fills = Fills(core, writer, tracker)
+    asker = Asker(core, tracker, fills)
+    canceller = Canceller(core, tracker)
+    flattener = Flattener(core, sender, canceller)
+    stops = Stops(core, sender, tracker, canceller)
+    accounts = Accounts(core)
+    guard = Guard(core, accounts)
+    breakers = Breakers(core, accounts, guard, writer)
+    decider = Decider(core, writer, tracker, sender, guard, accounts)
+    adopter = Adopter(core)
+    reconciler = Reconciler(core, writer, tracker, fills, asker, adopter)
+    sweeper = Sweeper(core, writer, fills, canceller, flattener, asker)
+    commands = Commands(core, writer, tracker, sender, guard, canceller, flattener)
+    watch = Watch(core, guard)
+    core.ask_soon = asker.soon
+    fills.on_position.append(stops.position_moved)
+    tracker.on_final.append(stops.order_ended)
+    parts = Parts(
+        core, writer, tracker, sender, fills, asker, canceller, flattener, stops, accounts, guard, breakers, decider,
+        adopter, reconciler, sweeper, commands, watch, health=None,  # type: ignore[arg-type]
+    )  # fmt: skip
+    parts.health = Health(parts, accounts)
+    return parts

@@ -1,0 +1,233 @@
+"""Our books beside the venue's: at the start before anything is decided, then every 15 s by the wall clock.
+
+Executions are booked first, up to the newest of the answer; then quantities must be equal exactly, and cash within
+1e-9 of equity. A difference seen twice is booked as an adjustment to `unattributed`: the venue wins.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from apps.execution.brokers.base import VenueOrder
+from apps.execution.desk import load
+from apps.execution.desk.adjust import Adjuster, Difference, book_differences
+from apps.execution.desk.adopt import Adopter
+from apps.execution.desk.ask import Asker, window_s
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.fills import Fills
+from apps.execution.desk.model import DeskOrder
+from apps.execution.desk.store import DatabaseGone
+from apps.execution.desk.track import Tracker
+from apps.execution.desk.writer import Writer
+from apps.execution.events import RECONCILIATIONS, Reconciled
+from apps.execution.states import OrderState
+from trader.config import config
+from trader.core.types import VenueError
+
+log = structlog.get_logger(__name__)
+OVERLAP_NS = 120 * 1_000_000_000
+SETTLE_TRIES = 5
+YOUNG_S = 3.0
+INSERT = """
+    INSERT INTO execution_reconciliation (account_id, at, is_startup, took_ms, differences)
+    VALUES (%(account_id)s, clock_timestamp(), %(is_startup)s, %(took_ms)s, %(differences)s::jsonb)
+"""
+
+
+@dataclass
+class _Answer:
+    """What the venue said at one moment, and the version of our books that it belongs to."""
+
+    open_orders: list[VenueOrder]
+    differences: list[Difference]
+    is_settled: bool
+
+
+class Reconciler:
+    """Compares and mends. Periodic rounds wait for a calm moment; a round without one is repeated soon."""
+
+    def __init__(
+        self, core: DeskCore, writer: Writer, tracker: Tracker, fills: Fills, asker: Asker, adopter: Adopter
+    ) -> None:
+        self._core = core
+        self._writer = writer
+        self._tracker = tracker
+        self._fills = fills
+        self._asker = asker
+        self._adopter = adopter
+        self._adjuster = Adjuster(core, writer, fills)
+        self._before: set[tuple[str, str]] = set()
+        self._wake = asyncio.Event()
+        self.wall_at = 0.0
+
+    def has_opening_set(self, has_opening: bool) -> None:
+        """Say whether the opening balances are booked already."""
+        self._adjuster.has_opening = has_opening
+
+    def soon(self) -> None:
+        """Compare now: the private socket was away."""
+        self._wake.set()
+
+    async def start_up(self) -> None:
+        """Bring orders, executions, positions and balances in line with the venue before the first decision."""
+        started = time.monotonic()
+        journalled = load.journal_orders(self._core.books, self._core.journal)
+        for order in journalled:
+            self._core.books.order_add(order)
+        await self._adopter.rows_add(journalled)
+        await self._created_are_unknown()
+        await self._executions()
+        await self._until_answered(self._resting_known())
+        first = await self._look()
+        await self._adjuster.opening_if_first()
+        second = await self._look()
+        confirmed = [one for one in second.differences if one.key in {earlier.key for earlier in first.differences}]
+        self._adjuster.adjust(confirmed)
+        self._core.journal.booked(self._core.journal.waiting())
+        await self._record(confirmed, started, is_startup=True)
+        await self._writer.flush()
+
+    async def _created_are_unknown(self) -> None:
+        """After a crash every `created` row may have been sent: it is asked for once its window has passed."""
+        doubtful = [
+            order
+            for order in self._core.books.open.values()
+            if order.state in (OrderState.CREATED, OrderState.UNKNOWN, OrderState.SENT)
+        ]
+        for order in doubtful:
+            if order.state is not OrderState.UNKNOWN:
+                self._tracker.move(order, OrderState.UNKNOWN, detail="the desk started again")
+        if doubtful:
+            log.info("asking for orders of unknown fate", orders=len(doubtful), after_s=window_s())
+            await asyncio.sleep(window_s())
+            await asyncio.gather(*(self._asker.resolve(order) for order in doubtful))
+
+    def _resting_known(self) -> list[DeskOrder]:
+        return [order for order in self._core.books.open.values() if order.state is not OrderState.UNKNOWN]
+
+    async def _until_answered(self, orders: list[DeskOrder]) -> None:
+        """Ask what became of orders that were open when the last session ended and are not listed any more."""
+        at_venue = {report.client_id for report in await self._open_orders()}
+        gone = [order for order in orders if order.client_id not in at_venue]
+        await asyncio.gather(*(self._asker.resolve(order) for order in gone))
+
+    async def run(self) -> None:
+        """Compare every `execution.reconcile_s`, and soon after the private socket came back."""
+        while True:
+            try:
+                async with asyncio.timeout(config.execution.reconcile_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self.round()
+            except VenueError as error:
+                self._core.block("reconcile", f"the venue does not answer: {error}"[:200])
+                log.warning("reconciliation failed, again soon", error=str(error)[:200])
+                await asyncio.sleep(1.0)
+                self._wake.set()
+
+    async def round(self) -> None:
+        """Compare once; what was different in the round before in the same way is adjusted."""
+        started = time.monotonic()
+        answer = await self._look()
+        self._orders_follow(answer.open_orders)
+        if not answer.is_settled:
+            return
+        confirmed = [one for one in answer.differences if one.key in self._before]
+        self._before = {one.key for one in answer.differences} - {one.key for one in confirmed}
+        shown = [one for one in answer.differences if one not in confirmed]
+        self._adjuster.adjust(confirmed)
+        await self._journal_settle()
+        await self._record([*confirmed, *shown], started, is_startup=False)
+        self._core.unblock("reconcile")
+        self.wall_at = time.monotonic()
+
+    async def _look(self) -> _Answer:
+        """Ask for everything at a moment in which nothing was booked meanwhile."""
+        for _ in range(SETTLE_TRIES):
+            version = self._fills.version
+            open_orders, positions, balances = await asyncio.gather(
+                self._open_orders(), self._core.broker.positions(), self._core.broker.balances()
+            )
+            await self._executions()
+            if version == self._fills.version and not self._tracker.in_flight():
+                differences = book_differences(self._core, positions, balances)
+                return _Answer(open_orders, differences, is_settled=True)
+            await asyncio.sleep(0.05)
+        return _Answer(open_orders, [], is_settled=False)
+
+    async def _open_orders(self) -> list[VenueOrder]:
+        kinds = sorted({market.kind for market in self._core.books.markets.values()})
+        lists = await asyncio.gather(*(self._core.broker.open_orders(kind) for kind in kinds))
+        found = [order for orders in lists for order in orders]
+        await self._adopter.from_venue(found)
+        for report in found:
+            self._fills.report(report)
+        self._core.books.foreign = [one for one in found if not self._core.broker.is_ours(one.client_id)]
+        return found
+
+    async def _executions(self) -> None:
+        """Book what the private socket may have missed, from a little before the newest one booked."""
+        since = max(self._core.books.newest_fill_ns - OVERLAP_NS, 0) or None
+        kinds = sorted({market.kind for market in self._core.books.markets.values()})
+        lists = await asyncio.gather(*(self._core.broker.fills(kind, since) for kind in kinds))
+        for fill in sorted((fill for fills in lists for fill in fills), key=lambda one: one.market_ns):
+            self._fills.take(fill)
+        if "linear" in kinds:
+            for payment in await self._core.broker.fundings(since):
+                self._fills.funding(payment)
+
+    def _orders_follow(self, open_orders: list[VenueOrder]) -> None:
+        """Ask for orders that we think are open and the venue does not list; young ones may just not be there yet."""
+        listed = {report.client_id for report in open_orders}
+        young_ns = self._core.now_ns() - int(YOUNG_S * 1e9)
+        for order in list(self._core.books.open.values()):
+            if order.client_id in listed or (order.sent_ns or 0) > young_ns:
+                continue
+            if order.state not in (OrderState.CREATED, OrderState.UNKNOWN):
+                self._asker.soon(order)
+
+    async def _journal_settle(self) -> None:
+        """Give rows to what was journalled while the database was gone, then forget the lines."""
+        waiting = self._core.journal.waiting()
+        if not waiting or "database" in self._core.blocks:
+            return
+        orders = [self._core.books.orders.get(one["client_id"]) for one in waiting if one["kind"] == "order"]
+        try:
+            await self._adopter.rows_add([order for order in orders if order is not None])
+        except DatabaseGone:
+            return
+        for order in orders:
+            if order is not None:
+                self._writer.order(order)
+        if await self._writer.flush():
+            self._core.journal.booked(waiting)
+
+    async def _record(self, differences: list[Difference], started: float, *, is_startup: bool) -> None:
+        took_ms = (time.monotonic() - started) * 1000
+        shown = [one.shown() for one in differences]
+        event = Reconciled(
+            account_id=self._core.account.id,
+            at_ns=self._core.now_ns(),
+            is_startup=is_startup,
+            took_ms=took_ms,
+            differences=shown,
+        )
+        try:
+            await self._core.store.query(
+                INSERT,
+                {
+                    "account_id": self._core.account.id,
+                    "is_startup": is_startup,
+                    "took_ms": took_ms,
+                    "differences": load.json_text(shown),
+                },
+            )
+        except DatabaseGone as error:
+            log.warning("reconciliation not recorded", error=str(error)[:200])
+            return
+        self._writer.event(RECONCILIATIONS, event)

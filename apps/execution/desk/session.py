@@ -1,0 +1,184 @@
+"""A desk's session: its row, the private socket, upkeep, checkpoints, and the end of it."""
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+
+from apps.common.checkpoints import CheckpointToSave, checkpoint_load_async, checkpoints_save_async
+from apps.common.leases import holder_name
+from apps.common.redis_clients import BUS_ERRORS
+from apps.execution.brokers.base import StreamState, VenueFill, VenueFunding, VenueOrder
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.figures import Day
+from apps.execution.desk.parts import Parts
+from apps.execution.desk.store import DATABASE_ERRORS, DatabaseGone
+from apps.market.selectors import bars_newest_open_async, bars_read_many_async
+from trader.config import config
+from trader.core.types import VenueError
+
+log = structlog.get_logger(__name__)
+CLOCK_S = 20.0
+UPKEEP_S = 0.25
+CANCEL_S = 3.0
+MARKS_S = 5.0
+DAY_VERSION = "1"
+BEGIN = """
+    INSERT INTO execution_session (account_id, fence, holder, started_at, end_reason)
+    VALUES (%(account_id)s, %(fence)s, %(holder)s, clock_timestamp(), '') RETURNING id
+"""
+RECONCILED = "UPDATE execution_session SET reconciled_at = clock_timestamp() WHERE id = %(id)s"
+END = "UPDATE execution_session SET ended_at = clock_timestamp(), end_reason = %(why)s WHERE id = %(id)s"
+
+
+class _Day(msgspec.Struct, frozen=True):
+    number: int
+    equity: float
+    earned: dict[str, float]
+    peak: float
+
+
+async def begin(core: DeskCore) -> int:
+    """Write the session's row and return its id."""
+    given = {"account_id": core.account.id, "fence": core.lease.fence, "holder": holder_name("desk")[:120]}
+    rows = await core.store.query(BEGIN, given)
+    return int(rows[0][0])
+
+
+async def reconciled(core: DeskCore) -> None:
+    """Note when the books were equal to the venue's."""
+    await core.store.query(RECONCILED, {"id": core.session_id})
+
+
+async def private_events(parts: Parts) -> None:
+    """Book what the private socket tells, in its order; after a loss, compare with the venue."""
+    while True:
+        event = await parts.core.broker.next_event()
+        if isinstance(event, VenueFill):
+            parts.fills.take(event)
+        elif isinstance(event, VenueOrder):
+            parts.fills.report(event)
+        elif isinstance(event, VenueFunding):
+            parts.fills.funding(event)
+        elif event is StreamState.LOST:
+            parts.core.block("socket_lost", "the private socket is not connected")
+        else:
+            parts.core.unblock("socket_lost")
+            parts.reconciler.soon()
+
+
+async def upkeep(core: DeskCore) -> None:
+    """Keep ids at hand, the connection warm and the venue's clock known; each failure waits for the next turn."""
+    warmed = measured = time.monotonic()
+    while True:
+        await asyncio.sleep(UPKEEP_S)
+        now = time.monotonic()
+        try:
+            await core.store.ids_refill()
+            if "database" in core.blocks and not core.lease.expired():
+                await core.store.query("SELECT 1")
+            if now - warmed >= config.execution.warm_s:
+                warmed = now
+                await core.broker.keep_warm()
+            if now - measured >= CLOCK_S:
+                measured = now
+                await clock_measure(core)
+        except DatabaseGone as error:
+            core.block("database", str(error))
+        except VenueError as error:
+            log.warning("venue not reached", error=str(error)[:200])
+        core.wake.set()
+
+
+async def clock_measure(core: DeskCore) -> None:
+    """Measure the venue's wall clock; sign with it, so that cancels pass while ours is off."""
+
+    async def fetch() -> int:
+        return await core.broker.wall_ms() * 1_000_000
+
+    try:
+        await core.clocks.measure(core.account.venue_code, fetch)
+    except VenueError as error:
+        log.warning("venue's clock not measured", error=str(error)[:200])
+        return
+    offset_ms = core.clocks.offset_ms(core.account.venue_code) or 0.0
+    core.broker.clock_correct(-round(offset_ms))
+
+
+async def marks_wait(parts: Parts) -> None:
+    """Take the newest stored closes as marks, so that what is held has a value before the first quote."""
+    core = parts.core
+    instruments = list(core.books.markets)
+    pool, epoch_id = core.context.pool, core.account.epoch_id
+    newest = await bars_newest_open_async(pool, epoch_id, instruments, 60)
+    if not newest:
+        return
+    last = max(newest.values())
+    bars = await bars_read_many_async(pool, epoch_id, instruments, 60, min(newest.values()), last + 1)
+    for bar in bars:
+        core.books.mark_if_none(int(bar["instrument_id"]), float(bar["close"]))
+    core.market_ns = max(core.market_ns, last + 60_000_000_000)
+
+
+async def day_restore(parts: Parts) -> None:
+    """Take up what the day's limits count from, if this market day had begun before."""
+    core = parts.core
+    found = await checkpoint_load_async(
+        core.context.pool, "desk-day", str(core.account.id), core.account.epoch_id, DAY_VERSION
+    )
+    if found is not None:
+        day = msgspec.msgpack.decode(found.body, type=_Day)
+        parts.accounts.day = Day(day.number, day.equity, dict(day.earned), day.peak)
+    parts.accounts.mark_day(core.market_ns)
+
+
+async def checkpoints(parts: Parts) -> None:
+    """Save the steps' state from time to time, for ever."""
+    while True:
+        await asyncio.sleep(config.execution.checkpoint_s)
+        await checkpoint_now(parts)
+
+
+async def checkpoint_now(parts: Parts) -> None:
+    """Save the steps' state and the day's figures; without a database the last one stays."""
+    core = parts.core
+    day = parts.accounts.day
+    body = msgspec.msgpack.encode(_Day(day.number, day.equity, day.earned, day.peak))
+    epoch = core.account.epoch_id
+    saved = [CheckpointToSave("desk-day", str(core.account.id), epoch, body, DAY_VERSION)]
+    for deployed in parts.decider.deployments.values():
+        state = msgspec.msgpack.encode(deployed.snapshot())
+        saved.append(CheckpointToSave("desk", deployed.key, epoch, state, deployed.pipeline.definition_hash))
+    try:
+        await checkpoints_save_async(core.context.pool, saved, core.lease.fence)
+    except DATABASE_ERRORS as error:
+        log.warning("checkpoint not saved", error=str(error)[:200])
+
+
+async def end_gracefully(parts: Parts) -> None:
+    """Cancel what adds risk, keep the stops, say what rests; a desk whose lease has passed on does nothing."""
+    core = parts.core
+    if core.lease.superseded:
+        log.warning("the account has another desk: this one leaves without touching anything")
+        return
+    parts.health.set("ended", "stopped")
+    why = "failed" if core.failure is not None else "stopped"
+    adding = core.books.resting_risk()
+    try:
+        async with asyncio.timeout(CANCEL_S):
+            if adding and core.failure is None:
+                await parts.canceller.cancel(adding, why="the desk stops")
+                for order in adding:
+                    await parts.tracker.wait(order, lambda one: not one.is_open, CANCEL_S)
+            await parts.writer.flush(1.0)
+            await checkpoint_now(parts)
+            await core.store.query(END, {"why": why, "id": core.session_id})
+    except (TimeoutError, DatabaseGone, VenueError, *BUS_ERRORS) as error:
+        log.warning("the end was not all written", error=repr(error)[:200])
+    resting = [
+        f"{order.market.symbol} {order.side} {order.left} {order.kind} {order.leg} {order.trigger_price or ''}"
+        for order in core.books.open.values()
+    ]
+    log.info("desk stopped; resting at the venue", orders=resting)
+    print(f"Desk of account {core.account.name} stopped; resting at the venue: {', '.join(resting) or 'nothing'}")

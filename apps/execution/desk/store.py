@@ -1,0 +1,181 @@
+"""The desk's writes: one statement, one commit, on a connection of its own; and ids taken ahead of their rows."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from apps.common.bus import Bus
+from apps.common.database import connection_open
+from apps.common.messages import Message
+from apps.common.outbox import outbox_cte, outbox_wake
+from apps.execution.desk import rows, statements
+from apps.execution.desk.model import DeskDecision, DeskOrder, DeskSignal
+from trader.core.types import TraderError
+
+Event = tuple[str, Message]
+DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError, OSError)
+IDS_AHEAD = 256
+WRITE_TIMEOUT_S = 2.0
+SEQUENCES = {
+    "order": "execution_order_id_seq",
+    "fill": "execution_fill_id_seq",
+    "signal": "strategies_signal_id_seq",
+}
+
+
+class FenceLost(TraderError):
+    """Another desk has taken this account over: this one ends and touches nothing more."""
+
+
+class BookedBefore(TraderError):
+    """A fill was in the database already while memory did not know it: the desk starts again from the rows."""
+
+
+class DatabaseGone(TraderError):
+    """The database did not take the write in time; whether it did is unknown until it is read."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """What belongs into one commit."""
+
+    decisions: list[DeskDecision] = field(default_factory=list)
+    signals: list[DeskSignal] = field(default_factory=list)
+    signals_changed: list[DeskSignal] = field(default_factory=list)
+    orders: list[DeskOrder] = field(default_factory=list)
+    orders_adopted: list[DeskOrder] = field(default_factory=list)
+    orders_changed: list[DeskOrder] = field(default_factory=list)
+    fills: list[rows.Row] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+class Store:
+    """Writes of one desk under one fence. A connection of its own: an order waits for nobody's query."""
+
+    def __init__(self, account_id: int, fence: int, bus: Bus) -> None:
+        self._account_id = account_id
+        self._fence = fence
+        self._bus = bus
+        self._connections: dict[str, psycopg.AsyncConnection[Any]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._ids: dict[str, list[int]] = {name: [] for name in SEQUENCES}
+        self._wakes: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        for connection in self._connections.values():
+            await connection.close()
+        self._connections.clear()
+
+    def id_take(self, name: str) -> int:
+        """Return the next id of a table, taken ahead of time; raises `DatabaseGone` when none is left."""
+        if not self._ids[name]:
+            raise DatabaseGone(f"no {name} id is left, and the database gives no more")
+        return self._ids[name].pop()
+
+    async def ids_refill(self) -> None:
+        """Take more ids where fewer than half are left; call it often, it seldom asks."""
+        for name, sequence in SEQUENCES.items():
+            if len(self._ids[name]) < IDS_AHEAD // 2:
+                taken = await self.query(
+                    f"SELECT nextval('{sequence}') FROM generate_series(1, %(n)s)", {"n": IDS_AHEAD}, lane="side"
+                )
+                self._ids[name] = [row[0] for row in reversed(taken)] + self._ids[name]
+
+    async def write(self, unit: Unit, lane: str = "path", before: Sequence[Any] = ()) -> None:
+        """Commit a unit. Raises `FenceLost`, `BookedBefore`, `DatabaseGone`; integrity errors pass through.
+
+        `lane` names the connection: `path` is for orders alone. `before` are coroutine functions that take the
+        connection and run first in the same transaction (positions and cash beside fills).
+        """
+        sql, parameters = self._statement(unit)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S), self._lock(lane):
+                connection = await self._connection(lane)
+                if before:
+                    async with connection.transaction():
+                        for step in before:
+                            await step(connection)
+                        await connection.execute(sql, parameters)
+                else:
+                    await connection.execute(sql, parameters)
+        except psycopg.errors.DivisionByZero:
+            await self._why_refused(unit)
+        except DATABASE_ERRORS as error:
+            await self._drop(lane)
+            raise DatabaseGone(f"the database did not take the write: {error}") from error
+        if unit.events:
+            wake = asyncio.create_task(outbox_wake(self._bus))
+            self._wakes.add(wake)
+            wake.add_done_callback(self._wakes.discard)
+
+    async def query(self, sql: str, parameters: dict[str, Any] | None = None, lane: str = "side") -> list[Any]:
+        """Run a query (or a write without a fence) and return its rows; raises `DatabaseGone`."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S * 2), self._lock(lane):
+                connection = await self._connection(lane)
+                cursor = await connection.execute(sql, parameters)
+                return await cursor.fetchall() if cursor.description else []
+        except DATABASE_ERRORS as error:
+            await self._drop(lane)
+            raise DatabaseGone(f"the database does not answer: {error}") from error
+
+    async def connection(self, lane: str = "side") -> psycopg.AsyncConnection[Any]:
+        """Return the open connection of a lane, for a reader of another app."""
+        return await self._connection(lane)
+
+    def _statement(self, unit: Unit) -> tuple[str, dict[str, Any]]:
+        parameters: dict[str, Any] = {
+            "lease_key": str(self._account_id),
+            "fence": self._fence,
+            "account_id": self._account_id,
+        }
+        parts = []
+        for name, make in _MAKERS.items():
+            found = getattr(unit, name)
+            if found:
+                parts.append(name)
+                parameters["orders" if name == "orders_adopted" else name] = rows.document([make(one) for one in found])
+        if unit.fills:
+            parameters["fills_n"] = len(unit.fills)
+        if unit.events:
+            parameters |= outbox_cte(unit.events)[1]
+        return statements.statement(tuple(parts), bool(unit.events)), parameters
+
+    async def _why_refused(self, unit: Unit) -> None:
+        held = await self.query(
+            "SELECT fence FROM common_lease WHERE kind = 'desk' AND key = %(key)s", {"key": str(self._account_id)}
+        )
+        if not held or held[0][0] != self._fence:
+            raise FenceLost(f"fence {self._fence} of account {self._account_id} is not the newest: {held}")
+        raise BookedBefore(f"one of {[fill['venue_fill_id'] for fill in unit.fills]} is booked already")
+
+    def _lock(self, lane: str) -> asyncio.Lock:
+        return self._locks.setdefault(lane, asyncio.Lock())
+
+    async def _connection(self, lane: str) -> psycopg.AsyncConnection[Any]:
+        connection = self._connections.get(lane)
+        if connection is None or connection.closed:
+            connection = self._connections[lane] = await connection_open(f"desk-{self._account_id}-{lane}")
+            connection.prepare_threshold = 1
+        return connection
+
+    async def _drop(self, lane: str) -> None:
+        connection = self._connections.pop(lane, None)
+        if connection is not None:
+            await connection.close()
+
+
+_MAKERS = {
+    "decisions": rows.decision_row,
+    "signals": rows.signal_row,
+    "signals_changed": rows.signal_change,
+    "orders": rows.order_row,
+    "orders_adopted": rows.order_row,
+    "orders_changed": rows.order_change,
+    "fills": lambda row: row,
+}

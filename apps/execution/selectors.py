@@ -1,0 +1,155 @@
+"""Reads of execution: what a desk starts from, and what pages show."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Max
+
+from apps.execution.brokers.base import Market
+from apps.execution.models import Fill, Install, KillSweep, Order, Reconciliation
+from apps.execution.states import OPEN
+from apps.market.models import Instrument, InstrumentTerms
+from apps.portfolio.models import Account, CashBalance, CashMovement, Position
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FILLS_OVERLAP = timedelta(days=2)
+RECENT = 500
+
+
+@dataclass(frozen=True)
+class DeskRows:
+    """Everything in the database that a desk takes into memory at its start."""
+
+    orders: list[Order]
+    positions: list[Position]
+    balances: list[CashBalance]
+    seen: set[str]
+    newest_fill_ns: int
+    has_opening: bool
+
+
+def ns_of(moment: datetime | None) -> int:
+    """Return a moment as UTC nanoseconds, exactly to the microsecond; 0 for none."""
+    return 0 if moment is None else (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def install_prefix() -> str:
+    """Return the four digits of this installation, or raise `LookupError` saying how they are made."""
+    row = Install.objects.first()
+    if row is None:
+        raise LookupError("this installation has no prefix yet: run `manage.py prepare`")
+    return row.prefix
+
+
+def account_load(account_id: int) -> Account:
+    """Return an account with its venue and epoch."""
+    return Account.objects.select_related("venue", "epoch").get(pk=account_id)
+
+
+def desk_account_keys() -> list[str]:
+    """Return the accounts that a desk should run now: active, trading, at an active venue, in its current epoch."""
+    found = Account.objects.filter(
+        is_active=True, trading_enabled=True, venue__is_active=True, epoch__is_current=True
+    ).values_list("pk", flat=True)
+    return [str(key) for key in found]
+
+
+def markets_load(venue_id: int) -> list[Market]:
+    """Return a venue's instruments with their newest terms; one without terms is left out, it cannot be traded."""
+    newest = dict(
+        InstrumentTerms.objects.filter(instrument__venue_id=venue_id)
+        .values_list("instrument_id")
+        .annotate(newest=Max("valid_from"))
+    )
+    terms = InstrumentTerms.objects.filter(instrument__venue_id=venue_id).select_related("instrument")
+    return [market_of(row.instrument, row) for row in terms if newest[row.instrument_id] == row.valid_from]
+
+
+def market_of(instrument: Instrument, terms: InstrumentTerms) -> Market:
+    """Return an instrument as a broker needs it."""
+    return Market(
+        instrument_id=instrument.pk,
+        symbol=instrument.symbol,
+        venue_symbol=instrument.venue_symbol,
+        kind=instrument.kind,
+        base=instrument.base,
+        quote=instrument.quote,
+        settle=instrument.settle,
+        tick=terms.tick.normalize(),
+        lot=terms.lot.normalize(),
+        min_quantity=terms.min_quantity,
+        min_notional=terms.min_notional,
+    )
+
+
+def desk_rows(account_id: int) -> DeskRows:
+    """Return what a desk starts from: open and recent orders, positions, cash, and which executions are booked."""
+    orders = {order.pk: order for order in Order.objects.filter(account_id=account_id)[:RECENT]}
+    orders |= {order.pk: order for order in Order.objects.filter(account_id=account_id, state__in=list(OPEN))}
+    newest = Fill.objects.filter(account_id=account_id).aggregate(newest=Max("market_at"))["newest"]
+    fills = Fill.objects.filter(account_id=account_id)
+    movements = CashMovement.objects.filter(account_id=account_id)
+    seen: set[str] = set()
+    if newest is not None:
+        seen |= set(fills.filter(market_at__gte=newest - FILLS_OVERLAP).values_list("venue_fill_id", flat=True))
+    for venue_id in movements.filter(kind=CashMovement.Kind.FUNDING).values_list("venue_id", flat=True):
+        seen.add(f"funding:{venue_id.partition(':')[0]}")
+    return DeskRows(
+        orders=sorted(orders.values(), key=lambda order: order.pk),
+        positions=list(Position.objects.filter(account_id=account_id)),
+        balances=list(CashBalance.objects.filter(account_id=account_id)),
+        seen=seen,
+        newest_fill_ns=ns_of(newest),
+        has_opening=movements.filter(kind=CashMovement.Kind.OPENING).exists(),
+    )
+
+
+def orders_open(account_id: int) -> list[Order]:
+    """Return an account's open orders, newest first."""
+    return list(Order.objects.filter(account_id=account_id, state__in=list(OPEN)).select_related("instrument"))
+
+
+def sweeps_now(account_ids: list[int]) -> list[KillSweep]:
+    """Return the newest sweep of each account."""
+    return list(
+        KillSweep.objects.filter(account_id__in=account_ids)
+        .order_by("account_id", "-started_at")
+        .distinct("account_id")
+    )
+
+
+def reconciliation_last(account_id: int) -> Reconciliation | None:
+    """Return the newest comparison with the venue."""
+    return Reconciliation.objects.filter(account_id=account_id).first()
+
+
+def resting_words(account_id: int) -> list[str]:
+    """Return what rests at the venue as we know it, a line each: what a graceful stop prints."""
+    return [
+        f"{order.instrument.symbol} {order.side} {_plain(order.quantity)} {order.kind} {order.leg} {order.state}"
+        for order in orders_open(account_id)
+    ]
+
+
+def credential_configuration(account: Account) -> dict[str, Any]:
+    """Return what a ccxt constructor needs for an account: addresses of its venue, and its keys decrypted."""
+    from apps.market.services import exchange_configuration
+
+    credential = account.credential
+    return {
+        **exchange_configuration(account.venue),
+        "apiKey": credential.api_key,
+        "secret": credential.api_secret,
+    }
+
+
+def state_dir() -> Any:
+    """Return the folder of this host's state."""
+    return settings.STATE_DIR
+
+
+def _plain(value: Decimal) -> str:
+    return format(value.normalize(), "f")
