@@ -4,10 +4,11 @@ A function of the seed and the state at a block's start alone: the same seed and
 minute give the same market for ever, so a restarted simulator finds the prices it had. Blocks have
 BLOCK minutes; each draws from its own counter-based generator.
 
-The model: log-volatility is the sum of a slow part (half-life a day), a fast part (half-life half an
-hour), both shared in part by all coins, and a regime (calm, active, storm). Returns are a common factor
-plus the coin's own, each Student-t; a transient part pulls back towards the efficient price, and
-the price is held weakly to where the coin began, so that a market left on for months stays believable.
+The model: log-volatility is the sum of a slow part (half-life a day), a fast part (half-life twenty
+minutes), both shared in part by all coins, and a regime (calm, active, storm). Returns are a common
+factor plus the coin's own, each Student-t; a transient part pulls back towards the efficient price,
+and the price is held weakly to where the coin began, so that a market left on for months stays
+believable.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from apps.simulator.markets.listing import Coin
 BLOCK = 10  # minutes
 DAY = 1440
 SLOW_KEEP, SLOW_SHOCK = 0.5 ** (1 / DAY), 0.013
-FAST_KEEP, FAST_SHOCK = 0.5 ** (1 / 30), 0.075
+FAST_KEEP, FAST_SHOCK = 0.5 ** (1 / 20), 0.14
 SHARED = 0.75  # weight of the market in each coin's volatility shocks
-REGIMES = np.array([0.70, 1.05, 1.9])  # calm, active, storm: factor on volatility
+REGIMES = np.array([0.58, 0.86, 1.6])  # calm, active, storm: factor on volatility
 REGIME_LEAVE = np.array([1 / 240, 1 / 150, 1 / 45])  # chance a minute of leaving
 REGIME_NEXT = (1, 2, 1)  # from active half go back to calm
-TAIL_DEGREES = 5.0
+TAIL_DEGREES = 4.5
 TRANSIENT_KEEP, TRANSIENT_SHARE = 0.90, 0.30
 HOLD = 1 / (20 * DAY)
 BASIS_KEEP, BASIS_SHOCK = 0.98, 0.00003

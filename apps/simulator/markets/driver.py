@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from apps.simulator.markets.base import (
@@ -105,21 +106,20 @@ class Driver:
     async def run(self) -> None:
         """Move the market until cancelled."""
         while True:
+            self._changed.clear()
             self.clock.horizon_ns = max(self.clock.horizon_ns, min(self._next_ns(), self.clock.limit_ns()))
             await self._move()
             if self.clock.running and self._limit_reached():
                 await self._reach()
             if not self.clock.running:
                 await self._stand()
-            self._changed.clear()
             wait_s = min(self.clock.wall_wait_s(self._next_ns()), 1.0)
             if wait_s <= 0:
                 await asyncio.sleep(0)
                 continue
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait_s)
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):  # not wait_for: on 3.11 it can swallow a cancellation
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
 
     async def stood(self) -> None:
         """Return when the market stands: paused, at the time it was to run until, or at its end."""

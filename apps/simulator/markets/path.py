@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from apps.simulator.markets.base import MINUTE_NS, Side
@@ -11,9 +12,10 @@ _SPAN_NS = MINUTE_NS - 2 * _FIRST_NS
 
 
 def waypoints(open_: int, high: int, low: int, close: int) -> list[int]:
-    """Return the prices that a path must touch, in order: a rising bar goes to its low first, a falling one to its high.
+    """Return the prices that a path must touch, in order.
 
-    Which extreme came first is not in a bar; nearest-first is the usual assumption.
+    A rising bar goes to its low first, a falling one to its high: which extreme came first is not in
+    a bar, and nearest-first is the usual assumption.
     """
     touched = [open_, low, high, close] if close >= open_ else [open_, high, low, close]
     return [price for index, price in enumerate(touched) if index == 0 or price != touched[index - 1]]
@@ -50,7 +52,7 @@ def bar_prints(
 def _path(points: list[int], count: int, rng: Random) -> list[int]:
     if len(points) == 1:
         return points * count
-    legs = [abs(after - before) for before, after in zip(points, points[1:], strict=False)]
+    legs = [abs(after - before) for before, after in pairwise(points)]
     spare, whole = count - len(points), sum(legs)
     low, high = min(points), max(points)
     path, given, gone = [points[0]], 0, 0

@@ -170,7 +170,8 @@ class Broadcaster:
         late = [connection for connection in self.connections if connection.waiting > QUEUE_HIGH]
         for connection in late:
             try:
-                await asyncio.wait_for(connection.calm(), PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await connection.calm()
             except TimeoutError:
                 connection.abort()
 
