@@ -6,6 +6,7 @@ asked for. Long on cash spot; long and short on linear contracts.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from math import sqrt
 from typing import Annotated, NamedTuple
 
 from trader.core.indicators import Feature
@@ -14,11 +15,12 @@ from trader.core.indicators.step import leaf, step
 from trader.core.indicators.trend import sma
 from trader.core.strategy import PositionView, Range, Strategy, TradePlan
 from trader.core.types.bars import FloatArray
+from trader.core.types.errors import ConfigurationError
 from trader.core.types.timeframes import Timeframe
 
 
 class Parameters(NamedTuple):
-    period: Annotated[int, Range(5, 500, "Bars of the mean and of the deviation.", "bars")] = 20
+    period: Annotated[int, Range(8, 500, "Bars of the mean and of the deviation.", "bars")] = 20
     regime_period: Annotated[int, Range(10, 2_000, "Bars over which the usual deviation is taken.", "bars")] = 120
     entry: Annotated[float, Range(0.5, 6.0, "Distance that opens a position in a usual market.", "deviations")] = 2.0
     exit: Annotated[float, Range(0.0, 3.0, "Distance from the mean at which a position ends.", "deviations")] = 0.25
@@ -112,6 +114,16 @@ def warm_up(p: Parameters) -> int:
     return p.period + p.regime_period - 1
 
 
+def together(p: Parameters) -> None:
+    """A price cannot lie further from the mean than the root of period - 1 deviations: beyond, nothing is ever done."""
+    furthest = sqrt(p.period - 1.0)
+    if p.entry >= furthest:
+        raise ConfigurationError(
+            f"parameter 'entry' is {p.entry:g}: with a period of {p.period} no price can be {furthest:.3g} deviations "
+            "away; take a longer period or a smaller entry"
+        )
+
+
 def fit(rows: FloatArray, p: Parameters) -> Parameters:
     """A rule has nothing to fit: its parameters are a person's. Sweeps choose among them."""
     return p
@@ -130,5 +142,6 @@ STRATEGY = Strategy(
     plan=plan,
     warm_up=warm_up,
     fit=fit,
+    together=together,
     tags=("rule", "mean reversion"),
 )

@@ -33,6 +33,9 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "nogil": T
 LEAF_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "forceinline": True, "_nrt": False}
 _SWITCHES = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_DISABLE_INTEL_SVML", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 
+statistics = {"loaded": 0, "compiled": 0}
+"""Kernels of this process that came from the disk, and that had to be compiled."""
+
 _registered: set[Callable[..., Any]] = set()
 _lock = threading.Lock()
 
@@ -62,7 +65,9 @@ def compiled(
     except NumbaError as error:
         raise KernelError(f"kernel {function.__name__} does not compile: {error}") from error
     dispatcher.disable_compile()
-    logger.debug("kernel %s ready in %.3f s", function.__module__, time.perf_counter() - started)
+    how = "loaded" if sum(dispatcher.stats.cache_hits.values()) else "compiled"
+    statistics[how] += 1
+    logger.debug("kernel %s %s in %.3f s", function.__name__, how, time.perf_counter() - started)
     ready: Callable[..., None] = dispatcher
     return ready
 
@@ -124,6 +129,7 @@ class _FingerprintCache(FunctionCache):
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # a torn or foreign file must cost a compilation, not a start
             logger.warning("kernel cache %s cannot be read (%r): compiling instead", self.cache_path, error)
+            self._forgotten()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -131,3 +137,11 @@ class _FingerprintCache(FunctionCache):
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
             logger.warning("kernel cache %s cannot be written (%s): compiled in memory", self.cache_path, error)
+
+    def _forgotten(self) -> None:
+        """Empty this kernel's index, so that what was just compiled can be written beside it."""
+        try:
+            self.flush()  # type: ignore[no-untyped-call]
+        except OSError as error:
+            logger.warning("kernel cache %s cannot be written (%s): compiled in memory", self.cache_path, error)
+            self.disable()  # type: ignore[no-untyped-call]

@@ -141,8 +141,9 @@ def step(
     """
 
     def made(function: Callable[..., Any]) -> Step:
+        whole = _step_of(function, state, inputs, window, memory, outputs)
         leaf(function)
-        return _step_of(function, state, inputs, window, memory, outputs)
+        return whole
 
     return made
 

@@ -77,6 +77,16 @@ class Fit(Protocol):
     def __call__(self, rows: FloatArray, parameters: Any, /) -> Any: ...
 
 
+class Together(Protocol):
+    """Raises ConfigurationError where parameters that are each in range make no sense together."""
+
+    def __call__(self, parameters: Any, /) -> None: ...
+
+
+def any_parameters(_parameters: Any, /) -> None:
+    """Every combination makes sense."""
+
+
 @dataclass(frozen=True)
 class Strategy:
     """A strategy, whole. Its parts are module-level functions, so that its file is its code.
@@ -98,6 +108,7 @@ class Strategy:
     plan: Plan
     warm_up: WarmUp
     fit: Fit
+    together: Together = any_parameters
     tags: Sequence[str] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:
@@ -109,7 +120,9 @@ class Strategy:
 
     def parameters_checked(self, given: Mapping[str, Any]) -> Any:
         """Parameters from values by name, with defaults. Raises ConfigurationError naming field and range."""
-        return checked(self.parameters, given)
+        parameters = checked(self.parameters, given)
+        self.together(parameters)
+        return parameters
 
     def parameter_list(self) -> tuple[Parameter, ...]:
         """Parameters with types, defaults, ranges and words: for forms, commands and docs."""
