@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from apps.market.errors import UniverseRefused, VenueRefused, VenueUnreachable
+from apps.market.errors import UniverseRefused, VenueRefused
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
 from apps.market.providers import ADAPTERS
 from apps.market.services import (
@@ -22,6 +22,7 @@ from apps.market.services import (
     venue_check,
     venue_save,
 )
+from trader.core.types.errors import VenueUnavailable
 
 
 class _ReadOnly(ModelAdmin):
@@ -97,7 +98,7 @@ class VenueAdmin(ModelAdmin):
             try:
                 count = instruments_sync(venue)
                 messages.success(request, f"{venue.name}: {count} instruments listed.")
-            except (VenueUnreachable, VenueRefused) as error:
+            except (VenueUnavailable, VenueRefused) as error:
                 messages.error(request, f"{venue.name}: {error}")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import structlog
 
 from apps.common.clocks import ClockWatch, wall_ns
-from apps.common.errors import LeaseLost, LogGap
+from apps.common.errors import GovernorRefused, LeaseLost, LogGap
 from apps.common.redis_clients import BUS_ERRORS
 from apps.common.residents import ResidentContext
-from apps.market.errors import VenueRefused, VenueUnreachable
+from apps.market.errors import VenueRefused
 from apps.market.events import MarketClock
 from apps.market.feed import health
 from apps.market.feed.catchup import DAY_NS, CatchUp
@@ -21,8 +21,9 @@ from apps.market.feed.recorder import STORAGE_ERRORS, Recorder
 from apps.market.providers import provider_make
 from apps.market.selectors import FeedPlan, feed_plan
 from apps.market.services import instruments_store
-from apps.market.throttle import throttle_make
+from apps.market.throttle import VenueThrottle
 from trader.config import config
+from trader.core.types.errors import VenueUnavailable
 
 log = structlog.get_logger(__name__)
 HEALTH_EVERY_S = 0.5
@@ -65,7 +66,7 @@ class FeedResident:
     def _build(self, plan: FeedPlan) -> None:
         context, settings = self._context, config.market
         self._provider = provider_make(
-            plan.adapter, plan.rest_url, plan.socket_url, throttle=throttle_make(context.bus, plan)
+            plan.adapter, plan.rest_url, plan.socket_url, throttle=VenueThrottle(context.bus, plan)
         )
         self._control = Control(plan.control_url, plan.control_token_file, plan.epoch_kind)
         self._publisher = Publisher(context.bus, context.loop, settings.depth_ms / 1000)
@@ -87,7 +88,7 @@ class FeedResident:
         while plan.synced_at is None and not self._context.stop.is_set():
             try:
                 await self._sync()
-            except VenueUnreachable as error:
+            except (VenueUnavailable, GovernorRefused) as error:
                 log.info("feed.venue_not_up", venue=self.venue_code, error=str(error))
                 self._context.lease.report(state="starting", detail=str(error))
                 await self._pause(SYNC_RETRY_S)
@@ -227,7 +228,7 @@ class FeedResident:
         while True:
             try:
                 await self._clock_watch.measure(plan.venue_code, self._provider.venue_time_ns)
-            except (VenueUnreachable, VenueRefused) as error:
+            except (VenueUnavailable, VenueRefused, GovernorRefused) as error:
                 log.info("feed.clock_unmeasured", venue=plan.venue_code, error=str(error))
             await asyncio.sleep(WALL_CLOCK_EVERY_S)
 

@@ -1,25 +1,47 @@
 """How the feed's questions over REST share the venue's limits with everybody else."""
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from apps.common.bus import Bus
-from apps.common.governor import Governor, Priority
+from apps.common.clocks import wall_ns
+from apps.common.governor import Governor, Limit, Priority, register_limits
 from apps.market.selectors import FeedPlan
 
-Throttle = Callable[[str], Awaitable[None]]
 TIMEOUT_S = 30.0
 PUBLIC_KEY = "public"
+BUSY_NS = 2_000_000_000
+
+BYBIT = {
+    "address": Limit(600, 5.0),
+    "order": Limit(10, 1.0),
+    "order.spot": Limit(20, 1.0),
+    "cancel": Limit(10, 1.0),
+    "cancel.spot": Limit(20, 1.0),
+    "query": Limit(50, 1.0),
+    "default": Limit(20, 1.0),
+}
+"""What the venue allows: 600 requests in 5 s of an address; by key, orders and cancels 10 a second (spot 20)."""
 
 
-def throttle_make(bus: Bus, plan: FeedPlan) -> Throttle:
-    """Return a function that waits for a token of a bucket; back-fill comes after everything else."""
-    governor = Governor(bus)
-    address = urlsplit(plan.rest_url).netloc or plan.adapter
+def limits_register() -> None:
+    """Tell the governor what our venues allow; called once, when Django is ready."""
+    register_limits("bybit", BYBIT)
 
-    async def take(bucket: str) -> None:
-        await governor.take(
-            plan.adapter, address, PUBLIC_KEY, bucket, cost=1, priority=Priority.BACKFILL, timeout_s=TIMEOUT_S
+
+class VenueThrottle:
+    """Waits for a token before a question; back-fill comes after everything else."""
+
+    def __init__(self, bus: Bus, plan: FeedPlan) -> None:
+        self._governor = Governor(bus)
+        self._provider = plan.adapter
+        self._address = urlsplit(plan.rest_url).netloc or plan.adapter
+
+    async def take(self, bucket: str) -> None:
+        """Wait for a place. Raises `GovernorRefused` when none is free in 30 s, or the bus is gone."""
+        await self._governor.take(
+            self._provider, self._address, PUBLIC_KEY, bucket, priority=Priority.BACKFILL, timeout_s=TIMEOUT_S
         )
 
-    return take
+    async def busy(self) -> None:
+        """Hold everybody on this address back for a moment: the venue said that we are too fast."""
+        await self._governor.penalise(self._provider, self._address, wall_ns() + BUSY_NS)

@@ -6,10 +6,12 @@ from typing import Any
 
 import structlog
 
-from apps.market.errors import VenueRefused, VenueUnreachable
+from apps.common.errors import GovernorRefused
+from apps.market.errors import VenueRefused
 from apps.market.feed.recorder import STORAGE_ERRORS, Recorder
 from apps.market.providers.base import Provider, Subscription
 from apps.market.storage.gaps import gaps_async
+from trader.core.types.errors import VenueUnavailable
 
 log = structlog.get_logger(__name__)
 MINUTE_NS = 60_000_000_000
@@ -79,7 +81,7 @@ class CatchUp:
             self.refused += 1
             log.error("feed.backfill_refused", symbol=span.item.venue_symbol, error=str(error))
             return
-        except (VenueUnreachable, *STORAGE_ERRORS) as error:
+        except (VenueUnavailable, GovernorRefused, *STORAGE_ERRORS) as error:
             self._again(span, error)
             return
         self._recorder.add_rows(60, bars)

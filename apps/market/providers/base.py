@@ -124,3 +124,20 @@ class Provider(Protocol):
     async def resubscribe_book(self, item: Subscription) -> None: ...
     async def drop(self, connection: Connection, why: str) -> None: ...
     async def close(self) -> None: ...
+
+
+class Throttle(Protocol):
+    """How a provider shares a venue's limits with everybody else."""
+
+    async def take(self, bucket: str) -> None: ...
+    async def busy(self) -> None: ...
+
+
+class Unthrottled:
+    """Takes no token: for tools that ask a question or two."""
+
+    async def take(self, bucket: str) -> None:
+        """Go on at once."""
+
+    async def busy(self) -> None:
+        """Leave it to the caller's error."""

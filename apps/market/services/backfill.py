@@ -33,7 +33,7 @@ def bars_backfill(
     """Fill `[start_ns, end_ns)` of these instruments from the venue's klines; what is stored is left alone.
 
     Raises `BackfillRefused` for a span older than the hot retention or of a timeframe that the venue has no
-    history of, `VenueUnreachable` (try again later), `VenueRefused`.
+    history of, `VenueUnavailable` (try again later), `VenueRefused`.
     """
     epoch = epoch_current(venue_code)
     _check(epoch, instrument_ids, timeframe_s, start_ns, end_ns)

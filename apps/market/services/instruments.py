@@ -8,12 +8,13 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from apps.market.errors import VenueRefused, VenueUnreachable
+from apps.market.errors import VenueRefused
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Venue
 from apps.market.providers.base import ListedInstrument
 from apps.market.selectors import terms_now
 from apps.market.services.universes import universes_refresh
 from apps.market.services.venues import provider_for
+from trader.core.types.errors import VenueUnavailable
 
 log = structlog.get_logger(__name__)
 TERM_FIELDS = ("tick", "lot", "min_quantity", "min_notional", "max_leverage", "maker_fee", "taker_fee")
@@ -22,7 +23,7 @@ TERM_FIELDS = ("tick", "lot", "min_quantity", "min_notional", "max_leverage", "m
 def instruments_sync(venue: Venue) -> int:
     """Ask the venue what it lists, store it, and refresh the universes by rule. Returns how many it lists.
 
-    Raises `VenueUnreachable` (try again later) or `VenueRefused`.
+    Raises `VenueUnavailable` (try again later) or `VenueRefused`.
     """
     return instruments_store(venue.code, asyncio.run(_listed(venue)))
 
@@ -33,7 +34,7 @@ def venues_sync() -> int:
     for venue in Venue.objects.filter(is_active=True, epochs__is_current=True):
         try:
             count += instruments_sync(venue)
-        except (VenueUnreachable, VenueRefused) as error:
+        except (VenueUnavailable, VenueRefused) as error:
             log.warning("market.sync_failed", venue=venue.code, error=str(error))
     return count
 

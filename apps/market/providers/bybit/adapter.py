@@ -2,36 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import structlog
 
 from apps.market.errors import VenueUnreachable
-from apps.market.providers.base import Connection, ListedInstrument, MarketSink, Subscription
+from apps.market.providers.base import (
+    Connection,
+    ListedInstrument,
+    MarketSink,
+    Subscription,
+    Throttle,
+    Unthrottled,
+)
 from apps.market.providers.bybit import parsers
 from apps.market.providers.bybit.client import BybitClient, Redial
 from apps.market.providers.bybit.configuration import exchange_configuration
 from apps.market.storage.rows import Bars, bars_empty
+from trader.core.types.errors import VenueBusy
 
 log = structlog.get_logger(__name__)
 DEPTH = 50
 PAGE = 1000
-Throttle = Callable[[str], Awaitable[None]]
-
-
-async def _free(bucket: str) -> None:
-    """Take no token: for tools that ask a question or two."""
 
 
 class BybitProvider:
     """Public market data of one Bybit address."""
 
-    def __init__(self, rest_url: str, socket_url: str, throttle: Throttle = _free) -> None:
+    def __init__(self, rest_url: str, socket_url: str, throttle: Throttle | None = None) -> None:
         self._client = BybitClient(exchange_configuration(rest_url, socket_url), self._frame, self._lost)
-        self._throttle = throttle
+        self._throttle = throttle or Unthrottled()
         self._sink: MarketSink | None = None
         self._items: dict[tuple[str, str], Subscription] = {}
         self._down: dict[str, asyncio.Event] = {}
@@ -40,11 +41,11 @@ class BybitProvider:
 
     async def listed(self) -> list[ListedInstrument]:
         """Return the spot and linear instruments that trade now, with terms and turnover."""
-        await self._throttle("query")
+        await self._throttle.take("query")
         markets, spot, linear = await asyncio.gather(
             self._markets(),
-            self._client.ask("public_get_v5_market_tickers", {"category": "spot"}),
-            self._client.ask("public_get_v5_market_tickers", {"category": "linear"}),
+            self._ask("public_get_v5_market_tickers", {"category": "spot"}),
+            self._ask("public_get_v5_market_tickers", {"category": "linear"}),
         )
         turnover = {("spot", row["symbol"]): row.get("turnover24h") or "0" for row in spot["result"]["list"]}
         turnover |= {("linear", row["symbol"]): row.get("turnover24h") or "0" for row in linear["result"]["list"]}
@@ -56,16 +57,23 @@ class BybitProvider:
                 found.append(parsed)
         return found
 
+    async def _ask(self, method: str, parameters: dict[str, Any]) -> Any:
+        try:
+            return await self._client.ask(method, parameters)
+        except VenueBusy:
+            await self._throttle.busy()
+            raise
+
     async def _markets(self) -> list[dict[str, Any]]:
-        return await self._client.ask("fetch_markets", {})
+        return await self._ask("fetch_markets", {})
 
     async def klines(self, item: Subscription, timeframe_s: int, start_ns: int, end_ns: int) -> Bars:
         """Return the venue's bars of open time in `[start_ns, end_ns)`, at most the newest thousand, oldest first."""
-        await self._throttle("query")
+        await self._throttle.take("query")
         step_ns = timeframe_s * 1_000_000_000
         if end_ns <= start_ns:
             return bars_empty()
-        answer = await self._client.ask(
+        answer = await self._ask(
             "public_get_v5_market_kline",
             {
                 "category": item.kind,
@@ -81,7 +89,7 @@ class BybitProvider:
 
     async def venue_time_ns(self) -> int:
         """Return the venue's wall clock."""
-        answer = await self._client.ask("public_get_v5_market_time", {})
+        answer = await self._ask("public_get_v5_market_time", {})
         return int(answer["result"]["timeNano"])
 
     async def watch(self, items: list[Subscription], sink: MarketSink) -> None:
@@ -197,8 +205,3 @@ class BybitProvider:
         operation, _, number = str(message.get("req_id", "")).partition(":")
         if operation == "subscribe" and number.isdigit():
             self._sink.on_refused(int(number), str(message.get("ret_msg") or message.get("retMsg") or "refused"))
-
-
-def bars_join(pages: list[Bars]) -> Bars:
-    """Return pages of bars as one, in the order given."""
-    return np.concatenate(pages) if pages else bars_empty()

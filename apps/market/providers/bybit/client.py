@@ -17,6 +17,7 @@ from ccxt.async_support.base.ws.client import Client
 from apps.common.clocks import boottime_ns, wall_ns
 from apps.market.errors import VenueRefused, VenueUnreachable
 from apps.market.providers.base import Connection
+from trader.core.types.errors import VenueBusy
 
 log = structlog.get_logger(__name__)
 FIRST_DELAY_S, LONGEST_DELAY_S, HEALTHY_S = 0.2, 15.0, 30.0
@@ -109,9 +110,14 @@ class BybitClient(ccxtpro.bybit):
         self._lost(client, f"closed by the venue ({code})")
 
     async def ask(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Ask a public REST question by ccxt's name of it, e.g. `public_get_v5_market_kline`."""
+        """Ask a public REST question by ccxt's name of it, e.g. `public_get_v5_market_kline`.
+
+        Raises `VenueBusy` (too many questions), `VenueUnreachable` (no answer) or `VenueRefused` (an error).
+        """
         try:
             return await getattr(self, method)(parameters)
+        except (ccxtpro.RateLimitExceeded, ccxtpro.DDoSProtection) as error:
+            raise VenueBusy(f"{method}: {error}") from error
         except ccxtpro.NetworkError as error:
             raise VenueUnreachable(f"{method}: {error}") from error
         except ccxtpro.BaseError as error:
