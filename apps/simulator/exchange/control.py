@@ -177,8 +177,7 @@ def _account(context: ExchangeContext, uid: int) -> dict[str, Any]:
             if position.quantity
         ],
         "orders": [
-            {"category": order.kind, **rows.order_row(order, funds.spec(order.key))}
-            for order in engine.orders_open(uid)
+            {"category": order.kind, **rows.order_row(order, funds.spec(order.key))} for order in engine.active.of(uid)
         ],
     }
 

@@ -58,7 +58,7 @@ def order_cancel(context: ExchangeContext, account: AccountRecord, params: Param
     """order/cancel: by orderId or orderLinkId; on spot only within `orderFilter` (Order by default)."""
     order = _order_named(context, account, params)
     _cancel_may_be_rejected(context, "/v5/order/cancel")
-    context.engine.cancel(order)
+    context.engine.cancel([order])
     return ids(order)
 
 
@@ -70,7 +70,7 @@ def order_cancel_batch(context: ExchangeContext, account: AccountRecord, params:
         # a batch names orders by id alone, whatever their filter
         order = _order_named(context, account, {**body, "orderFilter": ""}, any_filter=True)
         _cancel_may_be_rejected(context, "/v5/order/cancel-batch")
-        context.engine.cancel(order)
+        context.engine.cancel([order])
         return {"category": kind, "symbol": order.symbol, **ids(order)}
 
     return _each(kind, params, one)
@@ -93,11 +93,11 @@ def order_cancel_all(context: ExchangeContext, account: AccountRecord, params: P
         spec_of(context.specs, params)
     found = [
         order
-        for order in context.engine.orders_open(account.uid)
+        for order in context.engine.active.of(account.uid)
         if order.kind == kind and order_filter in ("", order.order_filter) and _fits(context, order, params)
     ]
     _cancel_may_be_rejected(context, "/v5/order/cancel-all")
-    context.engine.cancel_many(found)
+    context.engine.cancel(found)
     return {"list": [ids(order) for order in found], "success": "1"}
 
 
@@ -113,8 +113,8 @@ def orders_realtime(context: ExchangeContext, account: AccountRecord, params: Pa
     limit, before = _page(params, 20, 50)
     closed_too = bool(order_id or link_id) or whole_number(params, "openOnly", 0, 0, 2) > 0
     only_closed = not (order_id or link_id) and closed_too
-    found: list[OrderRecord] = [] if only_closed else list(context.engine.orders_open(account.uid))
-    found += context.engine.orders_recent(account.uid) if closed_too else ()
+    found: list[OrderRecord] = [] if only_closed else list(context.engine.active.of(account.uid))
+    found += context.engine.active.recent(account.uid) if closed_too else ()
     chosen = [
         order
         for order in found
@@ -170,7 +170,7 @@ def _order_named(
     order_id, link_id = text(params, "orderId"), text(params, "orderLinkId")
     if not (order_id or link_id):
         raise bad_request("params error: orderId or orderLinkId is needed")
-    order = context.engine.order_find(account.uid, spec.kind, order_id, link_id)
+    order = context.engine.active.find(account.uid, spec.kind, order_id, link_id)
     if order is None or order.symbol != spec.symbol:
         raise refusal("not_found", spec.kind)
     order_filter = text(params, "orderFilter") or "Order"

@@ -38,7 +38,7 @@ def exchange_build(options: ExchangeOptions, clock: MarketClock, board: MarketBo
     for entry in keys.all():
         engine.account_of(entry)
     private = PrivateHub(keys, engine, clock, faults, ledger)
-    engine.publish = private.publish
+    engine.changes.publish = private.publish
     return ExchangeContext(
         options=options,
         clock=clock,

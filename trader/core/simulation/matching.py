@@ -20,7 +20,6 @@ from typing import Protocol
 from trader.core.simulation.depth import Level, PublicSide
 from trader.core.simulation.orders import BUY, SELL, MatchOrder, Outcome, TimeInForce, better, crosses
 
-
 UNKNOWN_QUEUE = 1 << 62
 
 
