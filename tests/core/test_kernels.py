@@ -159,10 +159,12 @@ def printed(code: str, **env: str) -> str:
     return done.stdout.strip()
 
 
+@needs_compiler
 def test_plain_python_gives_the_same_bits_as_the_compiler():
     assert printed(BITS) == printed(BITS, NUMBA_DISABLE_JIT="1")
 
 
+@needs_compiler
 def test_no_step_reads_or_writes_outside_its_arrays():
     # with bounds checked, a step that leaves its arrays raises instead of reading what lies beside
     assert re.fullmatch(r"[0-9a-f]{64}", printed(BITS, NUMBA_BOUNDSCHECK="1"))

@@ -14,8 +14,11 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trader.core.indicators import sources
 from trader.core.indicators.generate import GENERATOR_VERSION, leaf_name
@@ -73,7 +76,18 @@ def _built(name: str, text: str, leaves: Sequence[Callable[..., Any]], signature
     module = _module(f"qd_{name}_{digest[:24]}", text, leaves)
     plain: Kernel = getattr(module, name)
     compiler = _compiler() if is_compiled() else None
-    return compiler.compiled(plain, signature, digest, _cache_dir) if compiler else plain
+    return compiler.compiled(plain, signature, digest, _cache_dir) if compiler else _quiet(plain)
+
+
+def _quiet(plain: Kernel) -> Kernel:
+    """Plain Python on numpy's scalars, without its warnings: compiled code gives none for an infinity either."""
+
+    @wraps(plain)
+    def driver(*arguments: Any) -> None:
+        with np.errstate(all="ignore"):
+            plain(*arguments)
+
+    return driver
 
 
 def _module(name: str, text: str, leaves: Sequence[Callable[..., Any]]) -> types.ModuleType:
