@@ -11,6 +11,7 @@ from apps.common.outbox import outbox_add, outbox_last
 from tests.apps.common.samples import Note
 
 register_topic("test.price", "state")
+register_topic("test.quote", "state")
 register_topic("test.price.secret", "state", permission="admin")
 register_topic("test.others", "log")
 register_topic(

@@ -44,3 +44,19 @@ register_state("test.price", Price)
 register_log("test.notes", Note)
 register_log("test.others", Note)
 register_bars("testvenue", Closed)
+
+
+class Quoted(Message):
+    """A state message as large as a quote, for the bench."""
+
+    i: int
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+    last: float
+    market_ns: int
+    wall_ns: int
+
+
+register_state("test.quote", Quoted)
