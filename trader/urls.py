@@ -1,6 +1,7 @@
 """Every address of the site, collected from the apps."""
 
 from django.contrib import admin
+from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
 from django.views.generic import RedirectView
 
@@ -8,7 +9,7 @@ handler500 = "apps.dashboard.views.errors.server_error"
 
 urlpatterns = [
     # one sign-in for everything: the admin's own would be a second door
-    path("admin/login/", RedirectView.as_view(pattern_name="users:sign-in", query_string=True)),
+    path("admin/login/", login_not_required(RedirectView.as_view(pattern_name="users:sign-in", query_string=True))),
     path("admin/", admin.site.urls),
     path("", include("apps.users.urls")),
     path("", include("apps.scanners.urls")),

@@ -28,9 +28,9 @@ def feed_chip(health: list[Fields], clock: Fields) -> Chip:
         return Chip("feed", "Feed", "/data/", "unknown", "no word yet")
     if clock and clock["ended"]:
         return Chip("feed", "Feed", "/data/", "idle", "replay ended")
-    worst = max(known, key=lambda fields: (fields["state"] != "ready", len(fields["stale"])))
+    worst = max(known, key=lambda fields: (fields["state"] not in ("ready", "paused"), len(fields["stale"])))
     live, total = sum(fields["live"] for fields in known), sum(fields["total"] for fields in known)
-    if worst["state"] != "ready":
+    if worst["state"] not in ("ready", "paused"):  # a paced replay pauses at every minute: that is its way
         return Chip("feed", "Feed", "/data/", FEED_SHAPES.get(worst["state"], "late"), worst["state"])
     if worst["stale"]:
         return Chip("feed", "Feed", "/data/", "late", f"{live} of {total} live")

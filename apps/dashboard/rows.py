@@ -146,8 +146,8 @@ def price(label: Label, value: Any) -> str:
 
 
 def quantity(label: Label, value: Any) -> str:
-    """Return a quantity with the decimals of the instrument's lot."""
-    return f.plain(value) if label.lot_decimals is None else f.number(value, label.lot_decimals)
+    """Return a quantity with the decimals it has, at most those of the instrument's lot."""
+    return f.plain(value) if label.lot_decimals is None else f.plain(value, label.lot_decimals)
 
 
 def order_values(order: Order) -> Row:

@@ -37,9 +37,9 @@ class IdentityMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        user = getattr(request, "_cached_user", None)  # set only when somebody asked: never asks by itself
-        if user is None:
+        if not hasattr(request, "_cached_user"):  # set only when somebody asked: never asks by itself
             return response
+        user = request.user  # sign-in and sign-out replace it
         if not user.is_authenticated:
             if COOKIE in request.COOKIES:
                 response.delete_cookie(COOKIE, samesite="Strict")

@@ -1,6 +1,7 @@
 """The Desk page, and the small answers that its script and its fragments ask for."""
 
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -96,7 +97,7 @@ def why_signal(request: HttpRequest, signal_id: int) -> HttpResponse:
 
 
 @require_GET
-def why_refusal(request: HttpRequest, refusal_id: int) -> HttpResponse:
+def why_refusal(request: HttpRequest, refusal_id: UUID) -> HttpResponse:
     """Explain a refusal."""
     refusal = get_object_or_404(Refusal.objects.select_related("instrument"), pk=refusal_id)
     decision = selectors.decisions().filter(pk=refusal.decision_id).first() if refusal.decision_id else None

@@ -1,0 +1,174 @@
+"""The main job on real recorded input: three coinbase files of one day through the exchange's protocol, to the cent.
+
+One run of the whole stack with the pacer, then every check on what it left behind.
+"""
+
+import json
+import urllib.request
+from collections import defaultdict
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.stack import RunningStack
+
+pytestmark = [pytest.mark.stack, pytest.mark.data]
+FILES = {"BTC/USDT": "coinbase_BTCUSD_1m", "ETH/USDT": "coinbase_ETHUSD_1m", "LTC/USDT": "coinbase_LTCUSD_1m"}
+SPAN = ("2018-04-04T00:00", "2018-04-04T16:45")
+MINUTES = 1006
+CENT = Decimal("0.01")
+POSITION_LIMIT = "900"  # in USDT, for LTC alone: it binds there
+LIMIT_SET = """
+from decimal import Decimal
+from apps.market.models import Instrument
+from apps.portfolio.models import Account
+from apps.risk.services import limit_set
+limit_set(check_name="position_notional", value=Decimal("{value}"), by="test", reason="to see it refuse",
+          account=Account.objects.get(), instrument=Instrument.objects.get(symbol="{symbol}"))
+"""
+
+
+@pytest.fixture(scope="module")
+def day(recorded_data, tmp_path_factory):
+    """The stack after the recorded day has ended."""
+    symbols = ",".join(f"{file}={symbol}" for symbol, file in FILES.items())
+    arguments = ["--market", "replay", "--data", str(recorded_data / "candles"), "--symbols", symbols]
+    arguments += ["--from", SPAN[0], "--to", SPAN[1], "--speed", "max"]
+    with RunningStack(*arguments) as stack:
+        stack.wait(lambda: stack.query("select 1 from market_instrument where symbol = 'LTC/USDT'"), "instruments", 90)
+        stack.manage("shell", "-c", LIMIT_SET.format(value=POSITION_LIMIT, symbol="LTC/USDT"))
+        stack.wait(lambda: "replay ended" in stack.output.read_text(), "the replay ends", 300, every_s=0.5)
+        stack.wait(lambda: settled(stack), "the desk has settled", 30)
+        yield stack
+
+
+def settled(stack) -> bool:
+    """Whether no order is in flight and the venue agrees, after the market's end."""
+    open_states = "('created', 'sent', 'unknown', 'cancelling')"
+    in_flight = stack.query(f"select count(*) from execution_order where state in {open_states}")[0][0]
+    last_fill = stack.query("select coalesce(max(booked_at), 'epoch') from execution_fill")[0][0]
+    after = stack.query("select count(*) from execution_reconciliation where at > %s", last_fill)[0][0]
+    return in_flight == 0 and after > 0
+
+
+def venue_state(stack) -> dict:
+    url, token = stack.control()
+    request = urllib.request.Request(f"{url}/state", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found = json.loads(answer.read())
+    accounts = found["accounts"] if isinstance(found, dict) else found
+    return next(iter(accounts.values())) if isinstance(accounts, dict) else accounts[0]
+
+
+def recorded(recorded_data, symbol: str) -> pl.DataFrame:
+    start, end = (pl.lit(text).str.to_datetime(time_unit="ns", time_zone="UTC") for text in SPAN)
+    frame = pl.read_parquet(recorded_data / "candles" / f"{FILES[symbol]}.parquet")
+    return frame.filter((pl.col("ts") >= start) & (pl.col("ts") <= end)).sort("ts")
+
+
+@pytest.mark.parametrize("symbol", list(FILES))
+def test_bars_in_storage_equal_the_recorded_ones(day, recorded_data, symbol):
+    rows = day.query(
+        """select distinct on (open_ns) open_ns, open, high, low, close, volume, tick, lot from market_bar_day b
+           join market_instrument i on i.id = b.instrument_id
+           join market_instrumentterms t on t.instrument_id = i.id
+           where i.symbol = %s and timeframe_s = 60 and flags & 1 = 0 order by open_ns, revision desc""",
+        symbol,
+    )
+    expected = recorded(recorded_data, symbol)
+    assert len(expected) == MINUTES
+    assert [row[0] for row in rows] == expected["ts"].dt.epoch("ns").to_list()
+    tick, lot = float(rows[0][6]), float(rows[0][7])
+    for column, name in enumerate(("open", "high", "low", "close"), 1):
+        ours = np.array([float(row[column]) for row in rows])
+        assert np.array_equal(np.rint(ours / tick), np.rint(expected[name].to_numpy() / tick)), name
+    volume = np.array([float(row[5]) for row in rows])
+    assert np.array_equal(np.rint(volume / lot), np.rint(expected["volume"].to_numpy() / lot))
+
+
+def test_no_bar_is_missing_or_doubled(day):
+    rows = day.query(
+        """select instrument_id, count(*), count(distinct open_ns), (max(open_ns) - min(open_ns)) / 60000000000 + 1
+           from market_bar_day where timeframe_s = 60 and revision = 0 group by 1"""
+    )
+    assert len(rows) == 3
+    assert {row[1:] for row in rows} == {(MINUTES, MINUTES, MINUTES)}
+
+
+def test_every_decision_keeps_its_features_and_its_reason(day):
+    total, without = day.query(
+        """select count(*), count(*) filter (where reason = '' or (outcome <> 'late' and features = '{}'::jsonb))
+           from strategies_decision"""
+    )[0]
+    assert without == 0
+    assert total >= 3 * (MINUTES - 5)  # a bar that came late is recorded too; the first ones may precede the desk
+
+
+def test_it_trades_enough_to_mean_something(day):
+    entries = "('entry', 'exit', 'stop')"
+    assert day.query(f"select count(*) from execution_order where leg in {entries}")[0][0] >= 30
+    assert day.query("select count(*) from strategies_signal where state = 'refused'")[0][0] >= 1
+    partial = day.query("select order_id from execution_fill where order_id is not null group by 1 having count(*) > 1")
+    assert len(partial) >= 1
+    assert round_trips(day) >= 10
+
+
+def round_trips(stack) -> int:
+    """Count how often a sub-ledger came back to flat: less than one lot left."""
+    lots = dict(stack.query("select instrument_id, lot from market_instrumentterms"))
+    fills = stack.query(
+        """select instrument_id, owner, side, quantity, fee, fee_currency, base from execution_fill f
+           join market_instrument i on i.id = f.instrument_id order by f.market_at, f.id"""
+    )
+    held: dict[tuple, Decimal] = defaultdict(Decimal)
+    trips = 0
+    for instrument, owner, side, quantity, fee, currency, base in fills:
+        key = (instrument, owner)
+        before = held[key]
+        held[key] += quantity if side == "buy" else -quantity
+        if currency == base:
+            held[key] -= fee
+        trips += abs(before) >= lots[instrument] > abs(held[key])
+    return trips
+
+
+def test_the_position_limit_refuses_with_number_and_limit(day):
+    rows = day.query(
+        """select check_name, number, "limit", detail from risk_refusal r
+           join market_instrument i on i.id = r.instrument_id where i.symbol = 'LTC/USDT'"""
+    )
+    bound = [row for row in rows if row[0] == "position_notional"]
+    assert bound
+    assert all(number > limit == Decimal(POSITION_LIMIT) and detail for _, number, limit, detail in bound)
+
+
+def test_at_most_one_order_of_the_venue_for_each_of_ours_and_each_fill_booked_once(day):
+    accepted = day.ledger("order")
+    ids = [row["orderLinkId"] for row in accepted]
+    assert len(ids) == len(set(ids))
+    venue_fills = {row["execId"] for row in day.ledger("fill")}
+    booked = [row[0] for row in day.query("select venue_fill_id from execution_fill")]
+    assert len(booked) == len(set(booked))
+    assert set(booked) == venue_fills
+
+
+def test_accounting_equals_the_venues_to_the_cent_without_an_adjustment(day):
+    assert day.query("select count(*) from portfolio_cashmovement where kind = 'adjustment'")[0][0] == 0
+    assert (
+        day.query("select count(*) from portfolio_position where owner = 'unattributed' and quantity <> 0")[0][0] == 0
+    )
+    wallets = {coin: Decimal(amount) for coin, amount in venue_state(day)["wallets"].items()}
+    cash = dict(day.query("select currency, amount from portfolio_cashbalance"))
+    assert abs(cash["USDT"] - wallets["USDT"]) < CENT
+    held = dict(day.query("select i.base, sum(quantity) from portfolio_position p "
+                          "join market_instrument i on i.id = p.instrument_id group by 1"))  # fmt: skip
+    for coin in ("BTC", "ETH", "LTC"):
+        assert held.get(coin, Decimal(0)) == wallets.get(coin, Decimal(0)), coin
+
+
+def test_the_end_of_the_replay_is_said_and_nothing_is_called_stale(day):
+    health = day.status()["residents"]
+    assert {row["kind"] for row in health} >= {"feed", "desk", "relay"}
+    assert all(row["state"] != "stale" for row in health)
