@@ -41,6 +41,11 @@ class _ReadOnly(ModelAdmin):
 class VenueForm(forms.ModelForm):
     """A venue's form; what would not work is refused in words, at its field where there is one."""
 
+    rest_url = forms.URLField(
+        required=False, assume_scheme="https", widget=UnfoldAdminTextInputWidget,
+        help_text="Empty: the vendor's own address.",
+    )  # fmt: skip
+
     class Meta:
         model = Venue
         fields = ("code", "name", "adapter", "rest_url", "socket_url", "is_active")
