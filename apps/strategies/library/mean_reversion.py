@@ -21,7 +21,7 @@ from trader.core.types.timeframes import Timeframe
 
 class Parameters(NamedTuple):
     period: Annotated[int, Range(8, 500, "Bars of the mean and of the deviation.", "bars")] = 20
-    regime_period: Annotated[int, Range(10, 2_000, "Bars over which the usual deviation is taken.", "bars")] = 120
+    regime_period: Annotated[int, Range(10, 2_000, "Bars over which the usual deviation is taken.", "bars")] = 60
     entry: Annotated[float, Range(0.5, 6.0, "Distance that opens a position in a usual market.", "deviations")] = 2.0
     exit: Annotated[float, Range(0.0, 3.0, "Distance from the mean at which a position ends.", "deviations")] = 0.25
     floor: Annotated[float, Range(0.25, 1.0, "Least share of the entry distance, in a quiet market.")] = 0.85
