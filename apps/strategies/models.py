@@ -29,7 +29,9 @@ class Deployment(models.Model):
     stage = models.CharField(max_length=8, choices=Stage.choices, default=Stage.FULL)
     state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
     no_stop_reason = models.CharField(max_length=200, blank=True, help_text="Why it does without protective stops.")
-    predecessor = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT, related_name="successor")
+    predecessor = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="successor"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
 

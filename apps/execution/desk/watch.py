@@ -64,10 +64,8 @@ class Watch:
     def _why_feed(self) -> str:
         if self._feed is None:
             return "no word from the feed yet"
-        if self._feed.state in ("halted", "paused", "ended"):
-            return "" if self._feed.state == "paused" else f"the market is {self._feed.state}"
         if time.monotonic() - self._heard_at > FEED_SILENT_S:
             return f"no word from the feed for {time.monotonic() - self._heard_at:.0f} s"
         if self._feed.stale_connection:
             return "the feed's connection is silent"
-        return "" if self._feed.state in ("ready", "stale") else f"the feed is {self._feed.state}"
+        return f"the feed is {self._feed.state}" if self._feed.state in ("starting", "down") else ""

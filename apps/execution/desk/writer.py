@@ -7,6 +7,7 @@ database is gone, and goes on when it is back: a fill is booked once, by its id 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from trader.config import config
 
 log = structlog.get_logger(__name__)
 RETRY_S = 0.25
+ZERO = Decimal(0)
 BATCH = 256
 Step = Callable[[Any], Awaitable[Any]]
 
@@ -205,7 +207,7 @@ class Writer:
             steps.append(lambda connection: portfolio.positions_put(connection, account_id, rows))
         if taken.cash:
             ledger, fees = self._core.books.ledger, self._core.books.cash_fees
-            cash = [(name, ledger.cash.get(name, 0), fees.get(name, 0)) for name in sorted(taken.cash)]
+            cash = [(name, ledger.cash.get(name, ZERO), fees.get(name, ZERO)) for name in sorted(taken.cash)]
             steps.append(lambda connection: portfolio.cash_put(connection, account_id, cash))
         if taken.movements:
             steps.append(lambda connection: portfolio.movements_add(connection, account_id, taken.movements))

@@ -47,7 +47,12 @@ def test_the_end_is_the_same_in_whatever_order_the_reports_come(order) -> None:
 
 def test_unknown_ends_only_by_what_the_venue_says_or_by_its_not_found() -> None:
     assert LEGAL[S.UNKNOWN] - {S.CANCELLING} == {
-        S.ACKNOWLEDGED, S.PARTLY_FILLED, S.FILLED, S.CANCELLED, S.REJECTED, S.EXPIRED,
+        S.ACKNOWLEDGED,
+        S.PARTLY_FILLED,
+        S.FILLED,
+        S.CANCELLED,
+        S.REJECTED,
+        S.EXPIRED,
     }
     assert all(S.EXPIRED not in LEGAL[state] for state in OrderState if state is not S.UNKNOWN)
 
