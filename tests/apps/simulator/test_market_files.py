@@ -154,9 +154,9 @@ def test_files_that_share_nothing_and_times_outside_them_are_refused(tmp_path):
     _minutes(tmp_path, "b", (500, 599))
     with pytest.raises(MarketError, match="share no span"):
         replay_plan(tmp_path, "a=BTC/USDT,b=ETH/USDT")
-    with pytest.raises(MarketError, match="b.csv begins at 2018-04-04T08:20"):
+    with pytest.raises(MarketError, match=r"b\.csv begins at 2018-04-04T08:20"):
         replay_plan(tmp_path, "a=BTC/USDT,b=ETH/USDT", from_="2018-04-04T00:10")
-    with pytest.raises(MarketError, match="a.csv ends at 2018-04-04T01:39"):
+    with pytest.raises(MarketError, match=r"a\.csv ends at 2018-04-04T01:39"):
         replay_plan(tmp_path, "a=BTC/USDT", to="2018-04-04T09:00")
     with pytest.raises(MarketError, match="lies before --from"):
         replay_plan(tmp_path, "a=BTC/USDT", from_="2018-04-04T01:00", to="2018-04-04T00:10")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.simulator.markets.base import MINUTE_NS, MarkEvent, MarketError, MinuteEnd, PrintEvent
+from apps.simulator.markets.base import MINUTE_NS, MarketError, MarkEvent, MinuteEnd, PrintEvent
 from apps.simulator.markets.files import TradeFile, file_find, file_read
 from apps.simulator.markets.plan import ReplayPosition, replay_plan
 from apps.simulator.markets.recording import recording_make
