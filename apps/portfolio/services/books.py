@@ -106,9 +106,16 @@ async def _put(connection: Any, sql: str, account_id: int, rows: Iterable[Row], 
     columns = list(zip(*rows, strict=True))
     if not columns:
         return 0
-    parameters = {f"c{index}": list(columns[index]) for index in range(width)}
+    parameters = {f"c{index}": _alike(columns[index]) for index in range(width)}
     cursor = await connection.execute(sql, {"account": account_id, **parameters})
     return int(cursor.rowcount)
+
+
+def _alike(column: Sequence[Any]) -> list[Any]:
+    """Return a column of one type, as an array must be: whole numbers beside a Decimal become one."""
+    if any(isinstance(value, Decimal) for value in column):
+        return [Decimal(value) if isinstance(value, int) else value for value in column]
+    return list(column)
 
 
 def _exact(value: Any) -> Any:

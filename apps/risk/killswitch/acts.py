@@ -92,6 +92,12 @@ def journal_of_host() -> Journal:
     return Journal(config.runtime.state_dir / "kill")
 
 
+def journal_of(places: Places) -> Journal:
+    """Return the journal beside the file of these places."""
+    file = places.by_name["file"]
+    return Journal(file.folder) if isinstance(file, FilePlace) else journal_of_host()
+
+
 def _book(entry: JournalEntry) -> None:
     with transaction.atomic():
         # a crash after the commit and before the journal's mark offers the same act again
@@ -118,8 +124,7 @@ def _event(entry: JournalEntry) -> KillChanged:
 
 async def _journal(entry: JournalEntry, book: bool, places: Places | None) -> None:
     """Journal an act. What fails here is logged: the act itself is done and must be answered."""
-    file = None if places is None else places.by_name["file"]
-    journal = Journal(file.folder) if isinstance(file, FilePlace) else journal_of_host()
+    journal = journal_of_host() if places is None else journal_of(places)
     try:
         async with asyncio.timeout(JOURNAL_S):
             await asyncio.to_thread(journal.append, entry)

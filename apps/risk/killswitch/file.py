@@ -17,7 +17,7 @@ from apps.risk.killswitch.records import Record
 
 A = TypeVar("A")
 R = TypeVar("R")
-WATCH_STEP_MS = 5
+WATCH_STEP_MS = 20  # each step wakes a thread: finer ones cost more than the polls do
 LOCK_STEP_S = 0.005
 
 

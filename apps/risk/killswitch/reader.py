@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from apps.common.clocks import boottime_ns
+from apps.risk.killswitch.acts import book_quietly, journal_of
 from apps.risk.killswitch.places import Place
 from apps.risk.killswitch.records import (
     ALL,
@@ -73,6 +74,7 @@ class KillReader:
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._journal = journal_of(self._places)
 
     async def start(self, timeout_s: float = 1.0) -> None:
         """Begin to read; return when every place has answered or failed once, or after `timeout_s`."""
@@ -161,21 +163,32 @@ class KillReader:
             self._on_change()
 
     async def _mirror_forever(self) -> None:
-        """Copy what may be copied. The short wait lets an engagement under way reach all places by itself."""
+        """Copy what may be copied, and give the audit what it missed while the database was gone.
+
+        What differs for a moment only is an engagement or a release under way, and is left to it.
+        """
         writers = self._places.twin()
         try:
             while not self._stopping:
                 await self._dirty.wait()
                 self._dirty.clear()
+                early = mirror_plan(self._readings)
                 await asyncio.sleep(config.kill.mirror_after_s)
-                plan = mirror_plan(self._readings)
+                await self._book_audit()
+                plan = [copy for copy in mirror_plan(self._readings) if copy in early]
                 if plan:
-                    log.warning("kill switch: mirroring %s", [(place, record) for place, record in plan])
+                    log.warning("kill switch: mirroring %s", plan)
                     await plan_apply(plan, writers)
-                    await asyncio.sleep(1.0)
+                if mirror_plan(self._readings):
+                    await asyncio.sleep(config.kill.mirror_after_s)
                     self._dirty.set()  # until nothing is left to copy
         finally:
             await writers.close()
+
+    async def _book_audit(self) -> None:
+        database = self._readings["database"]
+        if database is not None and database.usable and self._journal.has_unbooked():
+            await asyncio.to_thread(book_quietly, self._journal)
 
     async def _host_start_once(self) -> None:
         global _host_started

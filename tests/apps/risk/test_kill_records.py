@@ -95,8 +95,8 @@ def test_mirroring_never_lowers_a_record_and_never_unblocks_an_engaged_place_alo
 @given(three)
 def test_a_missing_record_of_everything_is_restored_to_the_bus_only_while_running(given_readings):
     for place, record in mirror_plan(given_readings):
-        missing_all = ALL not in given_readings[place].records
-        if missing_all and record.state == CLEAR:
+        is_missing = ALL not in given_readings[place].records
+        if is_missing and record.scope == ALL and record.state == CLEAR:
             assert place == "bus"
 
 
