@@ -64,7 +64,7 @@ def why_refusal(refusal: Refusal, decision: Decision | None) -> dict[str, Any]:
 
 def features(decision: Decision) -> list[tuple[str, str]]:
     """Return the first features that the decision saw, as (name, figure)."""
-    shown = [(name, value) for name, value in decision.features.items() if not name.startswith("_")]
+    shown = sorted((name, value) for name, value in decision.features.items() if not name.startswith("_"))
     return [(name, f.plain(value, 4)) for name, value in shown[:FEATURES_SHOWN]]
 
 

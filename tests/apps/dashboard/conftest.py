@@ -79,11 +79,11 @@ def desk(kill_clear) -> SimpleNamespace:
             {"name": "orders_per_minute", "number": None, "limit": "60", "verdict": "not_asked"},
         ],
     )
-    Position.objects.create(
-        account=account, instrument=btc, owner=deployment.key, quantity=Decimal("0.412"), average_price=Decimal("6771.9")
-    )
+    held = {"quantity": Decimal("0.412"), "average_price": Decimal("6771.9")}
+    Position.objects.create(account=account, instrument=btc, owner=deployment.key, **held)
     desk.order = order_add(desk, btc, "limit", price=Decimal("6771.9"), state="partly_filled", filled=Decimal("0.412"))
-    desk.stop = order_add(desk, btc, "stop", trigger_price=Decimal(6702), side="sell", reduce_only=True, adds_risk=False)
+    protects = {"side": "sell", "reduce_only": True, "adds_risk": False}
+    desk.stop = order_add(desk, btc, "stop", trigger_price=Decimal(6702), **protects)
     desk.fill = Fill.objects.create(
         account=account,
         order=desk.order,

@@ -19,7 +19,9 @@ def quiet(client):
     ("error", "status", "title"),
     [(OperationalError("gone"), 503, "The database does not answer"), (ValueError("slip"), 500, "This page broke")],
 )
-def test_page_says_what_broke_with_an_id_and_a_kill_switch(desk, as_role, monkeypatch, quiet, caplog, error, status, title):
+def test_page_says_what_broke_with_an_id_and_a_kill_switch(
+    desk, as_role, monkeypatch, quiet, caplog, error, status, title
+):
     client = as_role("trader")
     client.get("/you/")
     monkeypatch.setattr("apps.dashboard.views.desk.shell_of", _raising(error))
