@@ -239,9 +239,8 @@ def test_a_call_never_compiles_again():
     from trader.core.indicators import trend
 
     live = trend.ema.live(period=3)
-    wrong = [0, live._ring, 0, live._state, live._memory, live._out, "five", 3]
     with pytest.raises(TypeError, match="No matching definition"):
-        live._driver(*wrong)
+        live._driver(live._arena, "five")
 
 
 def test_a_kernel_is_built_once_per_process():

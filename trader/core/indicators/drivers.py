@@ -46,39 +46,29 @@ class Live:
 
     def __init__(self, step: Step, bound: tuple[Scalar, ...]) -> None:
         self.step = step
-        self.bound = bound
-        self._count = 0
-        self._window = step.window_length(bound)
-        self._ring = np.full(2 * self._window, np.nan)
-        self._state, self._memory = _fresh(step, bound)
-        self._out = np.empty(len(step.outputs), dtype=np.float64)
+        window, (state, memory) = step.window_length(bound), _fresh(step, bound)
+        head = np.array([0, window, len(memory), *bound], dtype=np.float64)
+        self._head = head[1:].tobytes()
+        self._arena = np.concatenate([head, state, memory, np.full(2 * window, np.nan)])
+        self._inputs = len(step.inputs)
         self._driver = kernels.kernel("update", update_source(step), [step.function], _update_signature(step))
 
     def update(self, *values: float) -> float | tuple[float, ...]:
         """Take one value of each input; return the step's output, NaN until warm."""
-        if len(values) != len(self.step.inputs):
+        if len(values) != self._inputs:
             raise KernelError(f"step {self.step.name} takes {', '.join(self.step.inputs)}; got {len(values)} values")
-        out = self._out
-        self._driver(self._count, self._ring, self._window, self._state, self._memory, out, *values, *self.bound)
-        self._count += 1
-        return out.item(0) if len(out) == 1 else tuple(out.tolist())
+        result: float | tuple[float, ...] = self._driver(self._arena, *values)
+        return result
 
     def snapshot(self) -> bytes:
         """Everything it remembers, for `restore` in any process with the same sources."""
-        count = np.array([self._count], dtype=np.float64)
-        return np.concatenate([count, self._state, self._memory, self._ring]).tobytes()
+        return self._arena.tobytes()
 
     def restore(self, body: bytes) -> None:
-        """Take up a snapshot. Raises StateError when its size is not this step's."""
-        parts = (self._state, self._memory, self._ring)
-        flat = np.frombuffer(body, dtype=np.float64) if len(body) % 8 == 0 else _NONE
-        if len(flat) != 1 + sum(len(part) for part in parts):
-            raise StateError(f"snapshot of {len(body)} bytes does not fit step {self.step.name}{self.bound}")
-        self._count = int(flat[0])
-        at = 1
-        for part in parts:
-            part[:] = flat[at : at + len(part)]
-            at += len(part)
+        """Take up a snapshot. Raises StateError when its size or parameters are not this step's."""
+        if len(body) != self._arena.nbytes or body[8 : 8 + len(self._head)] != self._head:
+            raise StateError(f"snapshot of {len(body)} bytes does not fit step {self.step.name}")
+        self._arena[:] = np.frombuffer(body, dtype=np.float64)
 
 
 def _fresh(step: Step, bound: tuple[Scalar, ...]) -> tuple[FloatArray, FloatArray]:
@@ -116,14 +106,14 @@ def _batch_signature(step: Step) -> str:
 
 
 def _update_signature(step: Step) -> str:
-    array = "float64[::1]"
-    parameters = [_scalar_type(kind) for _, kind in step.parameters]
-    return _signature(["int64", array, "int64", array, array, array, *["float64"] * len(step.inputs), *parameters])
+    outputs = len(step.outputs)
+    result = "float64" if outputs == 1 else f"UniTuple(float64, {outputs})"
+    return _signature(["float64[::1]", *["float64"] * len(step.inputs)], result)
 
 
 def _scalar_type(kind: str) -> str:
     return "int64" if kind == "int" else "float64"
 
 
-def _signature(arguments: Sequence[str]) -> str:
-    return f"void({', '.join(arguments)})"
+def _signature(arguments: Sequence[str], result: str = "void") -> str:
+    return f"{result}({', '.join(arguments)})"

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from trader.core.indicators.step import Step
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
+
+UPDATE_HEAD = 3
+"""Count, window length and memory length lie before the parameters in the arena of a single live step."""
 
 # columns of a row of the live table
 KIND, STATE, MEMORY, MEMORY_LENGTH, RING, RING_LENGTH, WINDOW, PARAMETERS, OUTPUT, INPUTS = range(10)
@@ -43,20 +46,30 @@ def batch_source(step: Step) -> str:
 
 
 def update_source(step: Step) -> str:
-    """`update(count, ring, n, state, memory, out, x…, p…)`: one value of each input, live."""
-    scalars = [f"x_{name}" for name in step.inputs]
-    parameters = [f"p_{name}" for name, _ in step.parameters]
-    arguments = ["count", "ring", "n", "state", "memory", "out", *scalars, *parameters]
-    lines = [f"def update({', '.join(arguments)}):"]
+    """`update(arena, x…)`: one value of each input, live; returns the output, or a tuple of them.
+
+    The arena holds count, window length, memory length, parameters, state, memory and ring, in this
+    order: one array, because unpacking arguments is most of what such a call costs.
+    """
+    bound = len(step.parameters)
+    first_state = UPDATE_HEAD + bound
+    first_memory = first_state + len(step.state)
+    lines = [f"def update({', '.join(['arena', *(f'x_{name}' for name in step.inputs)])}):"]
     if step.window:
-        lines += ["    at = count % n", f"    ring[at] = x_{step.window[0]}", f"    ring[at + n] = x_{step.window[0]}"]
+        lines += [
+            "    count, n = int(arena[0]), int(arena[1])",
+            f"    at = {first_memory} + int(arena[2]) + count % n",
+            f"    arena[at] = x_{step.window[0]}",
+            f"    arena[at + n] = x_{step.window[0]}",
+        ]
+    states = [_read(step, index, f"arena[{first_state + index}]") for index in range(len(step.state))]
     taken = [f"x_{name}" for name in step.scalars]
-    states = [_read(step, index, f"state[{index}]") for index in range(len(step.state))]
-    call = _call(0, states, [*taken, *_lent(step, "ring[at + 1 : at + 1 + n]", "memory"), *parameters])
-    lines += [f"    {_targets(step, '')} = {call}"]
-    lines += [f"    state[{index}] = {name}" for index, name in _numbered(step, "")]
-    lines += [f"    out[{index}] = v{index}" for index in range(len(step.outputs))]
-    return "\n".join([*lines, "    return", ""])
+    lent = _lent(step, "arena[at + 1 : at + 1 + n]", f"arena[{first_memory} : {first_memory} + int(arena[2])]")
+    parameters = [_cast(kind, f"arena[{UPDATE_HEAD + at}]") for at, (_, kind) in enumerate(step.parameters)]
+    lines += [f"    {_targets(step, '')} = {_call(0, states, [*taken, *lent, *parameters])}"]
+    lines += [f"    arena[{first_state + index}] = {name}" for index, name in _numbered(step, "")]
+    lines += ["    arena[0] += 1.0"]
+    return "\n".join([*lines, f"    return {', '.join(f'v{index}' for index in range(len(step.outputs)))}", ""])
 
 
 def machine_source(kinds: Sequence[Step]) -> str:

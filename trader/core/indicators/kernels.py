@@ -25,7 +25,7 @@ from trader.core.indicators.generate import GENERATOR_VERSION, leaf_name
 
 logger = logging.getLogger(__name__)
 
-Kernel = Callable[..., None]
+Kernel = Callable[..., Any]
 """A driver: compiled, or plain Python."""
 
 _lock = threading.RLock()
@@ -83,9 +83,9 @@ def _quiet(plain: Kernel) -> Kernel:
     """Plain Python on numpy's scalars, without its warnings: compiled code gives none for an infinity either."""
 
     @wraps(plain)
-    def driver(*arguments: Any) -> None:
+    def driver(*arguments: Any) -> Any:
         with np.errstate(all="ignore"):
-            plain(*arguments)
+            return plain(*arguments)
 
     return driver
 

@@ -1,0 +1,1 @@
+"""What two apps share of learning: purged splits, labelling rules, baselines will live here."""
