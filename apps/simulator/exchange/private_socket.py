@@ -48,7 +48,7 @@ class PrivateHub:
 
     def publish(self, uid: int, topic: str, rows: list[dict[str, Any]]) -> None:
         """Queue rows of a topic for every connection of an account."""
-        for connection in self.connections:
+        for connection in list(self.connections):
             if connection.uid != uid:
                 continue
             wanted = [row for row in rows if connection.wants(topic, row.get("category", ""))]
@@ -64,7 +64,7 @@ class PrivateHub:
         writer = asyncio.create_task(self._write(connection))
         try:
             async for message in socket:
-                if message.type is WSMsgType.TEXT:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self._said(connection, message.data)
         finally:
             self.connections.discard(connection)
@@ -76,7 +76,7 @@ class PrivateHub:
         for connection in list(self.connections):
             await connection.socket.close()
 
-    def _said(self, connection: PrivateConnection, text: str) -> None:
+    def _said(self, connection: PrivateConnection, text: str | bytes) -> None:
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:

@@ -71,9 +71,9 @@ class Raw:
 
 @asynccontextmanager
 async def _raw(half: PublicHalf, kind: str = "spot") -> AsyncIterator[Raw]:
-    async with aiohttp.ClientSession() as session:
-        async with session.ws_connect(f"{half.socket}/v5/public/{kind}", max_msg_size=0) as socket:
-            yield Raw(socket)
+    address = f"{half.socket}/v5/public/{kind}"
+    async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+        yield Raw(socket)
 
 
 def _confirmed(at_ns: int) -> Any:
@@ -128,9 +128,9 @@ async def test_updates_are_numbered_without_a_gap_and_a_new_subscriber_joins_at_
         await second.say("subscribe", topic)
         half.clock.step()
         await half.driver.stood()
-        end = half.board[BTC].book_ns // 10**6
+        last = half.public.broadcaster._books[BTC][50].update
         for raw in (first, second):
-            await raw.until(lambda frame: frame["cts"] == end)
+            await raw.until(lambda frame: frame["data"]["u"] == last)
             frames = raw.of(topic)
             assert frames[0]["type"] == "snapshot"
             assert {frame["type"] for frame in frames[1:]} == {"delta"}
@@ -164,7 +164,7 @@ async def test_a_dropped_delta_shows_as_a_gap_in_u(depth):
     class Drop(FrameWatch):
         left = 3
 
-        def frame(self, topic, frame, market_ns, note, write):
+        def frame(self, kind, topic, frame, market_ns, note, write):
             if note == "book" and b'"delta"' in frame:
                 self.left -= 1
                 if self.left == 0:
@@ -175,7 +175,7 @@ async def test_a_dropped_delta_shows_as_a_gap_in_u(depth):
         await raw.say("subscribe", f"orderbook.{depth}.BTCUSDT")
         half.clock.step()
         await half.driver.stood()
-        await raw.until(lambda frame: frame["cts"] == half.board[BTC].book_ns // 10**6)
+        await raw.until(lambda frame: frame["data"]["u"] == half.public.broadcaster._books[BTC][depth].update)
         numbers = [frame["data"]["u"] for frame in raw.frames]
         assert numbers[:4] == [numbers[0], numbers[0] + 1, numbers[0] + 2, numbers[0] + 4]
 
@@ -184,7 +184,9 @@ async def test_orderbook_1_is_always_a_snapshot_of_the_touch():
     async with running(_replay()) as half, _raw(half) as raw:
         await raw.say("subscribe", "orderbook.1.BTCUSDT")
         half.clock.step()
-        await raw.until(lambda frame: frame["cts"] == half.board[BTC].book_ns // 10**6 and not half.clock.running)
+        await half.driver.stood()
+        last = half.public.broadcaster._books[BTC][1].update
+        await raw.until(lambda frame: frame["data"]["u"] == last)
     assert {frame["type"] for frame in raw.frames} == {"snapshot"}
     assert all(len(frame["data"]["b"]) == len(frame["data"]["a"]) == 1 for frame in raw.frames)
 
@@ -262,7 +264,8 @@ async def test_ping_subscribe_unsubscribe_and_their_refusals():
     async with running(_replay()) as half, _raw(half) as raw:
         pong = await raw.say("ping")
         assert (pong["success"], pong["ret_msg"], pong["op"], pong["req_id"]) == (True, "pong", "ping", "r1")
-        assert (await raw.say("subscribe", "publicTrade.NONE"))["ret_msg"] == "error:handler not found,topic:publicTrade.NONE"
+        unknown = await raw.say("subscribe", "publicTrade.NONE")
+        assert unknown["ret_msg"] == "error:handler not found,topic:publicTrade.NONE"
         assert not (await raw.say("subscribe", "orderbook.7.BTCUSDT"))["success"]
         assert not (await raw.say("subscribe", "kline.2.BTCUSDT"))["success"]
         assert not (await raw.say("subscribe"))["success"]
@@ -324,23 +327,22 @@ async def test_at_wall_speed_a_client_that_takes_nothing_is_cut_off(monkeypatch,
 
 async def test_faults_and_ledger_see_every_frame_with_the_wall_time_before_its_write():
     class Faults:
-        fates = {"spot.publicTrade.BTCUSDT": 2}
-        held: list[bytes] = []
         quiet = False
+        held: list[bytes] | None = None
 
         def frame_fate(self, topic):
-            return self.fates.get(topic, 1)
+            return 2 if topic == "publicTrade.BTCUSDT" else 1
 
         def frames_held(self, topic, frame, write):
-            if topic == "spot.publicTrade.ETHUSDT" and not self.held:
-                self.held.append(frame)
+            """Hold the first trade of ETHUSDT back until the next has left."""
+            if topic != "publicTrade.ETHUSDT" or self.held == []:
+                return False
+            if self.held is None:
+                self.held = [frame]
                 return True
-            if self.held and topic == "spot.publicTrade.ETHUSDT":
-                write(frame)
-                write(self.held[0])
-                self.fates[topic] = 1
-                return len(self.held) == 1 and not self.held.append(b"")
-            return False
+            write(frame)
+            write(self.held.pop())
+            return True
 
         def silent(self, which):
             return self.quiet
@@ -349,8 +351,9 @@ async def test_faults_and_ledger_see_every_frame_with_the_wall_time_before_its_w
         all_frames = False
         rows: list = []
 
-        def frame(self, topic, market_ns, body, wall_ns):
-            self.rows.append((topic, market_ns, json.loads(body), wall_ns))
+        def add(self, kind, market_ns, wall_ns, *, topic, category, body):
+            assert (kind, category) == ("frame", "spot")
+            self.rows.append((topic, market_ns, json.loads(bytes(body)), wall_ns))
 
     faults, ledger = Faults(), Ledger()
     clock_ns = iter(range(10**9))
@@ -370,6 +373,7 @@ async def test_faults_and_ledger_see_every_frame_with_the_wall_time_before_its_w
     assert len(times) == 12
     assert (times[0], times[1]) == (sorted(times)[1], sorted(times)[0])
     first = [row for row in ledger.rows if row[1] <= AT + MINUTE_NS]
-    assert [row[0] for row in first] == ["spot.publicTrade.BTCUSDT", "spot.publicTrade.ETHUSDT", "spot.kline.1.BTCUSDT"]
+    assert {row[0] for row in first[:2]} == {"publicTrade.BTCUSDT", "publicTrade.ETHUSDT"}
+    assert [row[0] for row in first[2:]] == ["kline.1.BTCUSDT"]
     assert first[2][2]["data"][0]["confirm"]
-    assert first[0][3] < first[2][3]
+    assert max(first[0][3], first[1][3]) < first[2][3]
