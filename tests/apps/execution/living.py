@@ -255,6 +255,16 @@ class Living:
             f"stops {self.parts.stops._working}, open {list(core.books.open.values())}"
         )
 
+    def scopes(self) -> tuple[str, ...]:
+        """Kill switch scopes of the deployment's orders."""
+        return self.parts.core.scopes(self.deployment)
+
+    async def pause(self, seconds: float) -> None:
+        """Let the others work, and fail when the desk has failed."""
+        if self.desk_task is not None and self.desk_task.done():
+            self.desk_task.result()
+        await asyncio.sleep(seconds)
+
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         async with self.pool.connection() as connection:
             cursor = await connection.execute(sql, values)

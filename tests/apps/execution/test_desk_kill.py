@@ -1,0 +1,73 @@
+"""The kill switch at a desk: what adds risk goes, stops stay, positions are closed when asked."""
+
+import pytest
+
+from apps.execution.models import DeskCommand, KillSweep
+from apps.risk.selectors import scope_account, scope_deployment
+from apps.risk.services import kill_engage, kill_release
+from tests.apps.execution.living import LINEAR, SPOT, WARM, living
+from tests.apps.execution.wishes import command, limit_orders
+from tests.apps.risk.fixtures import kill_clear
+
+__all__ = ["kill_clear"]
+pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
+
+
+async def swept(made, scope: str) -> KillSweep:
+    async def finished() -> KillSweep | None:
+        return await KillSweep.objects.filter(scope=scope, finished_at__isnull=False).afirst()
+
+    found = None
+    for _ in range(400):
+        found = await finished()
+        if found is not None:
+            return found
+        await made.pause(0.025)
+    raise AssertionError(f"the sweep did not end: {made.words()}")
+
+
+async def test_an_engaged_switch_cancels_what_adds_risk_and_keeps_the_stop() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        await limit_orders(made, SPOT, 5, price=90.0)
+        assert len(made.books.resting_risk()) == 5
+        await kill_engage("all", by="tester", reason="drill")
+        sweep = await swept(made, "all")
+        assert (sweep.found, sweep.left) == (5, 0)
+        assert [order.leg for order in made.books.open.values()] == ["stop"]
+        state = made.exchange.call("GET", "/state")
+        assert len(state["orders"]) == 1
+        refused = await command(made, "order", instrument_id=made.instrument(SPOT), side="buy", kind="limit",
+                                quantity="1", price="90")  # fmt: skip
+        assert refused.state == DeskCommand.State.REFUSED
+        assert "kill switch" in refused.result
+
+
+async def test_flatten_closes_spot_and_linear_positions_with_orders_that_cannot_add_risk() -> None:
+    async with living({WARM + 3: -0.006}, symbols=(SPOT, LINEAR)) as made:
+        await made.minutes(WARM + 4)
+        held = {owner for _, owner, _ in made.books.open_positions()}
+        assert held == {made.deployment}
+        assert len(list(made.books.open_positions())) == 2
+        before = len(made.exchange.ledger("order"))
+        await kill_engage(scope_account(made.account_id), by="tester", reason="drill", flatten=True)
+        sweep = await swept(made, scope_account(made.account_id))
+        assert (sweep.left, sweep.positions_left) == (0, 0)
+        await made.until(lambda: not made.books.open, what="the stops are gone with their positions")
+        for row in made.exchange.ledger("order")[before:]:
+            assert row["side"] == "Sell"
+            assert not row["adds_risk"]
+        await made.parts.reconciler.round()
+        assert await made.rows("SELECT 1 FROM portfolio_cashmovement WHERE kind = 'adjustment'") == []
+
+
+async def test_a_deployment_that_is_stopped_by_the_switch_leaves_the_others_alone() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await limit_orders(made, SPOT, 2, price=90.0)
+        await kill_engage(scope_deployment(made.deployment), by="tester", reason="drill")
+        await made.minutes(WARM + 4)
+        assert len(made.books.resting_risk()) == 2
+        rows = await made.rows("SELECT state, refused_by FROM strategies_signal")
+        assert set(rows) == {("refused", "kill_switch")}
+        await kill_release(scope_deployment(made.deployment), by="tester", reason="drill over")
+        await made.until(lambda: made.parts.core.kill.verdict(made.scopes()).state == "clear")
