@@ -41,11 +41,6 @@ class _ReadOnly(ModelAdmin):
 class VenueForm(forms.ModelForm):
     """A venue's form; what would not work is refused in words, at its field where there is one."""
 
-    rest_url = forms.URLField(
-        required=False, assume_scheme="https", widget=UnfoldAdminTextInputWidget,
-        help_text="Empty: the vendor's own address.",
-    )  # fmt: skip
-
     class Meta:
         model = Venue
         fields = ("code", "name", "adapter", "rest_url", "socket_url", "is_active")
@@ -153,22 +148,20 @@ class UniverseForm(forms.ModelForm):
             "name", "venue", "kind", "members", "rule_quote", "rule_kind", "rule_min_turnover", "is_collected",
         )  # fmt: skip
         help_texts = {
-            "members": "For a fixed list. A rule works its members out; leave this empty then.",
+            "members": "For a fixed list. A rule works its members out and leaves this list alone.",
             "rule_quote": "For a rule: for example USDT. Empty: any.",
             "is_collected": "Off: feeds stop collecting what no other universe has.",
         }
 
     def clean(self) -> dict[str, Any]:
-        """Refuse members of another venue, members of a rule, and a turnover below 0."""
+        """Refuse members of another venue and a turnover below 0; a rule takes no list."""
         cleaned = super().clean() or {}
-        if "venue" not in cleaned or "kind" not in cleaned:
+        venue = cleaned.get("venue") or (self.instance.venue if self.instance.pk else None)
+        if venue is None or "kind" not in cleaned:
             return cleaned
-        is_rule = cleaned["kind"] == Universe.Kind.RULE
-        if is_rule and self.instance.pk and self.instance.kind == Universe.Kind.RULE:
-            cleaned["members"] = Instrument.objects.none()  # what the rule found is shown in the list, not given back
-        wanted = Universe(
-            venue=cleaned["venue"], kind=cleaned["kind"], rule_min_turnover=cleaned.get("rule_min_turnover") or 0
-        )
+        if cleaned["kind"] == Universe.Kind.RULE:
+            cleaned["members"] = Instrument.objects.none()  # the rule works them out; what the form shows is its last
+        wanted = Universe(venue=venue, kind=cleaned["kind"], rule_min_turnover=cleaned.get("rule_min_turnover") or 0)
         try:
             universe_check(wanted, list(cleaned.get("members") or []))
         except UniverseRefused as error:

@@ -14,9 +14,11 @@ class Venue(models.Model):
     adapter = models.CharField(
         max_length=32, default="bybit", help_text="Folder in market/providers and execution/brokers."
     )
-    rest_url = models.URLField(blank=True, help_text="Empty: the vendor's own address.")
+    rest_url = models.CharField(max_length=200, blank=True, help_text="Empty: the vendor's own address.")
     socket_url = models.CharField(max_length=200, blank=True)
-    control_url = models.URLField(blank=True, help_text="The simulator's control address; empty elsewhere.")
+    control_url = models.CharField(
+        max_length=200, blank=True, help_text="The simulator's control address; empty elsewhere."
+    )
     control_token_file = models.CharField(
         max_length=255, blank=True, help_text="File with the token of the control address; its content stays there."
     )

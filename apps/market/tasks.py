@@ -6,25 +6,25 @@ from apps.market.selectors import venue_by_code
 from apps.market.services import bars_backfill, instruments_sync, universe_refresh, venues_sync
 
 
-@shared_task(name="market.instruments_sync", queue="data")
+@shared_task(name="market.instruments_sync")
 def instruments_sync_task(venue_code: str) -> int:
     """Ask a venue what it lists."""
     return instruments_sync(venue_by_code(venue_code))
 
 
-@shared_task(name="market.venues_sync", queue="data")
+@shared_task(name="market.venues_sync")
 def venues_sync_task() -> int:
     """Ask every active venue what it lists: new instruments, new terms, universes by rule."""
     return venues_sync()
 
 
-@shared_task(name="market.universe_refresh", queue="data")
+@shared_task(name="market.universe_refresh")
 def universe_refresh_task(name: str) -> int:
     """Work a universe's rule out anew."""
     return len(universe_refresh(name))
 
 
-@shared_task(name="market.backfill", queue="data")
+@shared_task(name="market.backfill")
 def backfill_task(venue_code: str, instrument_ids: list[int], timeframe_s: int, start_ns: int, end_ns: int) -> int:
     """Fill what storage lacks of a span."""
     return bars_backfill(venue_code, instrument_ids, timeframe_s, start_ns, end_ns).stored

@@ -44,6 +44,8 @@ def venue_check(venue: Venue) -> None:
         raise VenueRefused(f"adapter: {venue.adapter!r} is unknown; choose one of {', '.join(sorted(ADAPTERS))}")
     if bool(venue.rest_url) != bool(venue.socket_url):
         raise VenueRefused("rest_url and socket_url: give both for an address of your own, or neither for the vendor's")
+    if venue.rest_url and not venue.rest_url.startswith(("http://", "https://")):
+        raise VenueRefused(f"rest_url: {venue.rest_url!r} does not begin with http:// or https://")
     if venue.socket_url and not venue.socket_url.startswith(("ws://", "wss://")):
         raise VenueRefused(f"socket_url: {venue.socket_url!r} does not begin with ws:// or wss://")
 

@@ -82,7 +82,8 @@ async def bars_newest_open_async(pool, epoch_id: int, instrument_ids: list[int],
 
 
 def _copy_out(statement: str, parameters: dict[str, object]) -> Bars:
-    with django_connection.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+    # the driver's own cursor: Django's debugging wrapper takes a COPY without parameters only
+    with django_connection.cursor() as cursor, cursor.cursor.copy(statement, parameters) as copy:
         return rows.unpack(b"".join(bytes(block) for block in copy))
 
 

@@ -62,6 +62,12 @@ def test_volume_that_differs_in_the_last_bit_is_the_same_bar() -> None:
     assert len(bars_write(epoch_id=1, timeframe_s=60, bars=bars)) == 0
 
 
+def test_bars_are_read_while_queries_are_captured(django_assert_num_queries) -> None:
+    bars_write(epoch_id=1, timeframe_s=60, bars=minutes_make(7, 2))
+    with django_assert_num_queries(0):  # COPY is none of the queries that Django counts
+        assert len(bars_read(1, 7, 60)) == 2
+
+
 def test_epochs_do_not_see_each_other() -> None:
     bars_write(epoch_id=1, timeframe_s=60, bars=minutes_make(7, 2))
     bars_write(epoch_id=2, timeframe_s=60, bars=minutes_make(7, 3, price=50.0))
