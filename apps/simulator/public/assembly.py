@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from apps.simulator.markets.board import MarketBoard
@@ -35,26 +36,31 @@ class FrameLedger(Protocol):
 
     all_frames: bool
 
-    def frame(self, topic: str, market_ns: int, body: bytes, wall_ns: int) -> object:
-        """Record a frame; `wall_ns` is before its write to any socket."""
+    def add(self, kind: str, market_ns: int, wall_ns: int | None = None, **fields: Any) -> Any:
+        """Record a row; `wall_ns` is before the frame's write to any socket."""
         ...
 
 
 class ExchangeWatch(FrameWatch):
     """Lets the exchange's faults act on public frames, and its ledger record them.
 
-    Recorded are confirmations of klines and each minute's last print; all frames where asked.
+    Faults name a frame by its topic. Recorded are confirmations of klines and each minute's last print, with
+    topic and category; all frames where asked.
     """
 
     def __init__(self, faults: FrameFaults, ledger: FrameLedger, wall_ns: Callable[[], int]) -> None:
         self._faults, self._ledger, self._wall_ns = faults, ledger, wall_ns
-        self._last_print: dict[str, tuple[int, bytes, int]] = {}
+        self._last_print: dict[tuple[str, str], tuple[int, bytes, int]] = {}
 
     def frame(
-        self, topic: str, frame: bytes, market_ns: int, note: str, write: Callable[[bytes], None]
+        self, kind: str, topic: str, frame: bytes, market_ns: int, note: str, write: Callable[[bytes], None]
     ) -> Iterable[bytes]:
         """Return the frames to write now in place of this one."""
-        self._record(topic, frame, market_ns, note)
+        wall_ns = self._wall_ns()
+        if self._ledger.all_frames or note == "confirm":
+            self._record(kind, topic, frame, market_ns, wall_ns)
+        elif note == "print":
+            self._last_print[kind, topic] = (market_ns, frame, wall_ns)
         if self._faults.frames_held(topic, frame, write):
             return ()
         return (frame,) * self._faults.frame_fate(topic)
@@ -65,16 +71,12 @@ class ExchangeWatch(FrameWatch):
 
     def minute_ended(self) -> None:
         """Record each topic's last print of the minute, before its confirmation goes out."""
-        for topic, (market_ns, frame, wall_ns) in self._last_print.items():
-            self._ledger.frame(topic, market_ns, frame, wall_ns)
+        for (kind, topic), (market_ns, frame, wall_ns) in self._last_print.items():
+            self._record(kind, topic, frame, market_ns, wall_ns)
         self._last_print.clear()
 
-    def _record(self, topic: str, frame: bytes, market_ns: int, note: str) -> None:
-        wall_ns = self._wall_ns()
-        if self._ledger.all_frames or note == "confirm":
-            self._ledger.frame(topic, market_ns, frame, wall_ns)
-        elif note == "print":
-            self._last_print[topic] = (market_ns, frame, wall_ns)
+    def _record(self, kind: str, topic: str, frame: bytes, market_ns: int, wall_ns: int) -> None:
+        self._ledger.add("frame", market_ns, wall_ns, topic=topic, category=kind, body=msgspec.Raw(frame))
 
 
 class PublicSide:

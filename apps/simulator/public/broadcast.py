@@ -43,7 +43,7 @@ class FrameWatch:
     """Looks at frames on their way; this one lets all pass. The exchange's records them and plays faults."""
 
     def frame(
-        self, topic: str, frame: bytes, market_ns: int, note: str, write: Callable[[bytes], None]
+        self, kind: str, topic: str, frame: bytes, market_ns: int, note: str, write: Callable[[bytes], None]
     ) -> Iterable[bytes]:
         """Return what to write now in place of `frame`; `note` is "print", "confirm", "book" or "".
 
@@ -211,7 +211,7 @@ class Broadcaster:
                 connection.send(part)
             self.frames_sent += len(subscribers)
 
-        for part in self.watch.frame(f"{kind}.{topic}", orjson.dumps(frame), market_ns, note, write):
+        for part in self.watch.frame(kind, topic, orjson.dumps(frame), market_ns, note, write):
             write(part)
 
     def _prints_flush(self, key: Key) -> None:
