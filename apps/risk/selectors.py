@@ -5,19 +5,23 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 
 from apps.risk.killswitch.overview import kill_states, kill_states_async
 from apps.risk.killswitch.reader import KillReader, Verdict
 from apps.risk.killswitch.records import scope_account, scope_deployment, scope_words
-from apps.risk.models import Halt, Limit, Refusal
+from apps.risk.models import Halt, Refusal
 from trader.core.risk import Limits
 
 __all__ = [
+    "HaltOpen",
     "KillReader",
     "LimitRow",
     "LimitsSnapshot",
     "Verdict",
+    "deployment_lineage",
+    "halts_of",
     "halts_of_async",
     "halts_open",
     "kill_states",
@@ -31,12 +35,22 @@ __all__ = [
     "scope_words",
 ]
 NAMES = {field.name for field in fields(Limits)}
-SNAPSHOT = """
-SELECT id, check_name, account_id, deployment_key, instrument_id, value::float8, updated_at FROM risk_limit
-WHERE account_id = %(account)s OR account_id IS NULL
+# A deployment's successors are bound by what was set for it: a change of parameters loosens nothing.
+LINE = """
+WITH RECURSIVE line (ancestor, id, key) AS (
+  SELECT key, id, key FROM strategies_deployment WHERE account_id = %(account)s
+  UNION ALL
+  SELECT line.ancestor, later.id, later.key FROM strategies_deployment later JOIN line ON later.predecessor_id = line.id
+)"""
+SNAPSHOT = f"""{LINE}
+SELECT id, check_name, account_id, deployment_key, instrument_id, value::float8, updated_at,
+       ARRAY(SELECT key::text FROM line WHERE ancestor = deployment_key)
+FROM risk_limit WHERE account_id = %(account)s OR account_id IS NULL ORDER BY id
 """
-HALTS = """
-SELECT id::text, deployment_key, cause, detail FROM risk_halt WHERE account_id = %(account)s AND ended_at IS NULL
+LINEAGE = f"{LINE} SELECT key, array_agg(ancestor::text ORDER BY ancestor <> key) FROM line GROUP BY key"
+HALTS = f"""{LINE}
+SELECT id::text, deployment_key, cause, detail, ARRAY(SELECT key::text FROM line WHERE ancestor = deployment_key)
+FROM risk_halt WHERE account_id = %(account)s AND ended_at IS NULL ORDER BY created_at
 """
 
 
@@ -51,10 +65,27 @@ class LimitRow:
     instrument_id: int | None
     value: float
     updated_at: datetime
+    successors: tuple[str, ...] = ()
 
-    def binds(self, deployment_key: str, instrument_id: int) -> bool:
-        """Say whether this limit is one of that owner's book (a key) or of the whole account's (no key)."""
-        return self.deployment_key == deployment_key and self.instrument_id in (None, instrument_id)
+    def binds(self, owner: str, instrument_id: int) -> bool:
+        """Say whether this limit is one of that owner's book, or without an owner of the whole account's."""
+        is_theirs = self.deployment_key == owner or (owner != "" and owner in self.successors)
+        return is_theirs and self.instrument_id in (None, instrument_id)
+
+
+@dataclass(frozen=True)
+class HaltOpen:
+    """A halt that stands. It stops the whole account, or `stops` its deployment and all successors of that."""
+
+    id: str
+    deployment_key: str
+    cause: str
+    detail: str
+    successors: tuple[str, ...]
+
+    def stops(self, owner: str) -> bool:
+        """Say whether this halt stops an owner's new risk."""
+        return not self.deployment_key or owner == self.deployment_key or owner in self.successors
 
 
 @dataclass(frozen=True)
@@ -83,10 +114,7 @@ class LimitsEffective:
 
 def limits_snapshot(account_id: int) -> LimitsSnapshot:
     """Return all limits that can bind an account, in one query."""
-    rows = Limit.objects.filter(Q(account=account_id) | Q(account=None)).values_list(
-        "id", "check_name", "account_id", "deployment_key", "instrument_id", "value", "updated_at"
-    )
-    return _snapshot(account_id, rows)
+    return _snapshot(account_id, _query(SNAPSHOT, account_id))
 
 
 async def limits_snapshot_async(connection: Any, account_id: int) -> LimitsSnapshot:
@@ -112,15 +140,37 @@ def halts_open(account_ids: Sequence[int] | None = None) -> QuerySet[Halt]:
     return found if account_ids is None else found.filter(account__in=list(account_ids))
 
 
-async def halts_of_async(connection: Any, account_id: int) -> list[tuple[str, str, str, str]]:
-    """Return (id, deployment key, cause, detail) of the halts that stand, on a psycopg connection."""
+def halts_of(account_id: int) -> list[HaltOpen]:
+    """Return the halts that stand at an account, with whom they stop."""
+    return [_halt(row) for row in _query(HALTS, account_id)]
+
+
+async def halts_of_async(connection: Any, account_id: int) -> list[HaltOpen]:
+    """Return the halts that stand at an account, on a psycopg connection."""
     cursor = await connection.execute(HALTS, {"account": account_id})
-    return list(await cursor.fetchall())
+    return [_halt(row) for row in await cursor.fetchall()]
+
+
+def deployment_lineage(account_id: int) -> dict[str, tuple[str, ...]]:
+    """Return each deployment's key with its own and all its predecessors' keys, its own first.
+
+    What was stopped for a predecessor (a kill switch's scope, a halt) stops its successors too.
+    """
+    return {key: tuple(ancestors) for key, ancestors in _query(LINEAGE, account_id)}
+
+
+def _query(sql: str, account_id: int) -> list[Sequence[Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"account": account_id})
+        return list(cursor.fetchall())
+
+
+def _halt(row: Sequence[Any]) -> HaltOpen:
+    return HaltOpen(*row[:4], tuple(row[4]))
 
 
 def _snapshot(account_id: int, rows: Iterable[Sequence[Any]]) -> LimitsSnapshot:
-    made = (LimitRow(*row[:5], float(row[5]), row[6]) for row in rows)
-    return LimitsSnapshot(account_id, tuple(sorted(made, key=lambda row: row.id)))
+    return LimitsSnapshot(account_id, tuple(LimitRow(*row[:7], tuple(row[7])) for row in rows))
 
 
 def _tightest(rows: Iterable[LimitRow]) -> Limits:

@@ -2,6 +2,7 @@
 
 from apps.portfolio.services.accounts import (
     AccountRefused,
+    account_check,
     account_for_epoch,
     account_save,
     credential_remove,
@@ -17,6 +18,7 @@ from apps.portfolio.services.books import (
 
 __all__ = [
     "AccountRefused",
+    "account_check",
     "account_for_epoch",
     "account_save",
     "cash_put",

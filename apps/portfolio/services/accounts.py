@@ -65,9 +65,8 @@ def account_check(account: Account, before: Account | None) -> None:
 @transaction.atomic
 def credential_set(*, account: Account, api_key: str, api_secret: str, by: str) -> Credential:
     """Store or replace an account's keys. Raises `AccountRefused` naming an empty or malformed field."""
-    for field, text in (("api_key", api_key), ("api_secret", api_secret)):
-        if not text or text != text.strip() or not text.isprintable() or " " in text:
-            raise AccountRefused({field: "Paste it as the venue shows it: one word, without spaces or line ends."})
+    key_check("api_key", api_key)
+    key_check("api_secret", api_secret)
     credential = Credential.objects.select_for_update().filter(account=account).first()
     is_new = credential is None
     credential = credential or Credential(account=account)
@@ -82,6 +81,12 @@ def credential_set(*, account: Account, api_key: str, api_secret: str, by: str) 
         reason="",
     )
     return credential
+
+
+def key_check(field: str, text: str) -> None:
+    """Raise `AccountRefused` at `field`, if what was pasted cannot be a key."""
+    if not text or not text.isprintable() or " " in text:
+        raise AccountRefused({field: "Paste it as the venue shows it: one word, without spaces or line ends."})
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 from django.db import DatabaseError, connections, transaction
 
@@ -131,7 +132,10 @@ async def _journal(entry: JournalEntry, book: bool, places: Places | None) -> No
     except (OSError, TimeoutError):
         log.exception("kill switch: %s of %s by %s could not be journalled", entry.action, entry.scope, entry.by)
     if book:
-        await asyncio.to_thread(book_quietly, journal)
+        booking = threading.Thread(target=book_quietly, args=(journal,), name="kill audit", daemon=True)
+        booking.start()
+        # a database that stands still must not hold up the answer: the journal keeps what is not booked
+        await asyncio.to_thread(booking.join, JOURNAL_S)
 
 
 def book_quietly(journal: Journal | None = None) -> None:

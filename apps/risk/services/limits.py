@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
 from apps.common.audit import audit_write
 from apps.common.clocks import wall_ns
@@ -14,6 +15,8 @@ from apps.market.models import Instrument
 from apps.portfolio.models import Account
 from apps.risk.events import LimitChanged
 from apps.risk.models import Limit
+from apps.strategies.models import Deployment
+from trader.core.portfolio import MANUAL
 
 DECIMALS = 18
 
@@ -60,9 +63,9 @@ def limit_set(
 
     Raises `LimitRefused` naming the field. Residents have it within a second; the audit has it in this transaction.
     """
-    number = limit_check(check_name, value, account, instrument)
+    number = limit_check(check_name, value, account, deployment_key, instrument)
     scope = {"check_name": check_name, "account": account, "deployment_key": deployment_key, "instrument": instrument}
-    limit = Limit.objects.select_for_update().filter(**scope).first()
+    limit = Limit.objects.select_for_update(of=("self",)).filter(**scope).first()
     before = None if limit is None else limit.value
     limit = limit or Limit(**scope)
     limit.value = number
@@ -74,12 +77,16 @@ def limit_set(
 @transaction.atomic
 def limit_remove(*, limit: Limit, by: str, reason: str = "") -> None:
     """Remove a limit: what it held back is bound by the others only."""
-    held = Limit.objects.select_for_update().get(pk=limit.pk)
+    held = Limit.objects.select_for_update(of=("self",)).get(pk=limit.pk)
     _tell(held, None, held.value, by, reason, "limit removed", last=held.delete)
 
 
 def limit_check(
-    check_name: str, value: Decimal | int | str, account: Account | None, instrument: Instrument | None
+    check_name: str,
+    value: Decimal | int | str,
+    account: Account | None = None,
+    deployment_key: str = "",
+    instrument: Instrument | None = None,
 ) -> Decimal:
     """Return the value as a number, or raise `LimitRefused` naming the field and saying what it may be."""
     allowed = RANGES.get(check_name)
@@ -90,9 +97,18 @@ def limit_check(
         raise LimitRefused({"value": f"{Limit.Check(check_name).label}: it is {value}, and must be {allowed.words}."})
     if -number.normalize().as_tuple().exponent > DECIMALS:
         raise LimitRefused({"value": f"{value} has more than {DECIMALS} decimals: round it."})
+    if deployment_key and deployment_key != MANUAL and not _deployments(deployment_key, account).exists():
+        whose = "" if account is None else " at this account"
+        words = f"There is no deployment {deployment_key!r}{whose}: choose one, or {MANUAL} for orders by hand."
+        raise LimitRefused({"deployment_key": words})
     if account is not None and instrument is not None and instrument.venue_id != account.venue_id:
         raise LimitRefused({"instrument": f"{instrument} is not traded at this account's venue: choose one that is."})
     return number
+
+
+def _deployments(key: str, account: Account | None) -> QuerySet[Deployment]:
+    found = Deployment.objects.filter(key=key)
+    return found if account is None else found.filter(account=account)
 
 
 def _number(value: Decimal | int | str) -> Decimal | None:

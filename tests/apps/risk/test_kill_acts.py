@@ -13,7 +13,7 @@ from apps.risk.events import KillChanged
 from apps.risk.killswitch import acts
 from apps.risk.killswitch.journal import ENGAGED, Journal, entry_new
 from apps.risk.killswitch.records import CLEAR, UNCLEAR
-from tests.apps.risk.fixtures import kill_clear, kill_wipe  # noqa: F401 - a fixture
+from tests.apps.risk.fixtures import kill_wipe
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +22,7 @@ def kill_messages() -> list[KillChanged]:
     return [message for _, message in outbox_read("kill", 0)]
 
 
-def test_engaging_is_told_to_the_audit_and_the_log_topic(kill_clear):  # noqa: F811
+def test_engaging_is_told_to_the_audit_and_the_log_topic(kill_clear):
     result = services.kill_engage_sync("all", "ann", "prices look wrong", flatten=True)
     assert result.ok
     entry = AuditEntry.objects.get(action="kill switch engaged")
@@ -32,20 +32,20 @@ def test_engaging_is_told_to_the_audit_and_the_log_topic(kill_clear):  # noqa: F
     assert (message.state, message.generation, message.by, message.flatten) == ("engaged", 2, "ann", True)
 
 
-def test_releasing_is_told_with_its_reason(kill_clear):  # noqa: F811
+def test_releasing_is_told_with_its_reason(kill_clear):
     services.kill_engage_sync("all", "ann")
     services.kill_release_sync("all", "bob", "feed mended")
     assert AuditEntry.objects.get(action="kill switch released").reason == "feed mended"
     assert [message.state for message in kill_messages()][-2:] == ["engaged", "clear"]
 
 
-def test_a_refused_release_is_in_the_audit_too(kill_clear):  # noqa: F811
+def test_a_refused_release_is_in_the_audit_too(kill_clear):
     with pytest.raises(services.KillReleaseRefused):
         services.kill_release_sync("all", "bob", "just so")
     assert "not engaged" in AuditEntry.objects.get(action="kill switch release refused").reason
 
 
-def test_acts_work_inside_a_running_loop(kill_clear):  # noqa: F811
+def test_acts_work_inside_a_running_loop(kill_clear):
     async def within() -> str:
         services.kill_engage_sync("all", "ann")
         return selectors.kill_states()["all"].state
@@ -53,7 +53,7 @@ def test_acts_work_inside_a_running_loop(kill_clear):  # noqa: F811
     assert asyncio.run(within()) == "engaged"
 
 
-def test_what_the_database_missed_is_booked_later_and_once(kill_clear, tmp_path):  # noqa: F811
+def test_what_the_database_missed_is_booked_later_and_once(kill_clear, tmp_path):
     journal = Journal(tmp_path)
     entry = entry_new(ENGAGED, scope="all", by="ann", reason="the database was gone", at_ns=1, generation=7)
     journal.append(entry)
@@ -67,7 +67,7 @@ def test_what_the_database_missed_is_booked_later_and_once(kill_clear, tmp_path)
     assert [message.generation for message in kill_messages()].count(7) == 1
 
 
-def test_a_reader_books_what_was_journalled_while_the_database_was_gone(kill_clear):  # noqa: F811
+def test_a_reader_books_what_was_journalled_while_the_database_was_gone(kill_clear):
     acts.journal_of_host().append(entry_new(ENGAGED, scope="all", by="ann", reason="no database", at_ns=1))
 
     async def booked() -> None:
@@ -82,7 +82,7 @@ def test_a_reader_books_what_was_journalled_while_the_database_was_gone(kill_cle
     assert AuditEntry.objects.filter(reason="no database").count() == 1
 
 
-def test_a_database_that_fails_leaves_the_journal_as_it_is(kill_clear, tmp_path, monkeypatch):  # noqa: F811
+def test_a_database_that_fails_leaves_the_journal_as_it_is(kill_clear, tmp_path, monkeypatch):
     journal = Journal(tmp_path)
     journal.append(entry_new(ENGAGED, scope="all", by="ann", reason="", at_ns=1))
 
@@ -101,20 +101,20 @@ def test_states_of_a_page_say_what_is_missing():
     assert "holds no kill switch record" in state.why
 
 
-def test_states_of_a_page_follow_at_once(kill_clear):  # noqa: F811
+def test_states_of_a_page_follow_at_once(kill_clear):
     assert selectors.kill_states()["all"].state == CLEAR
     services.kill_engage_sync("account:3", "ann")
     assert selectors.kill_states()["account:3"].state == "engaged"
     assert asyncio.run(selectors.kill_states_async())["account:3"].record.by == "ann"
 
 
-def test_a_reason_too_long_or_odd_does_not_stop_an_engagement(kill_clear):  # noqa: F811
+def test_a_reason_too_long_or_odd_does_not_stop_an_engagement(kill_clear):
     record = services.kill_engage_sync("all", "ann\x00 \n smith", "x" * 1000).record
     assert record.by == "ann smith"
     assert len(record.reason) == 200
 
 
-def test_the_reader_is_told_by_the_database_of_a_write_past_us(kill_clear, settings):  # noqa: F811
+def test_the_reader_is_told_by_the_database_of_a_write_past_us(kill_clear, settings):
     """Another program that writes the row alone is seen by NOTIFY or poll, and mirrored to the other places."""
     from apps.risk.killswitch.database import ENGAGE, _values, database_conninfo
     from apps.risk.killswitch.places import Engage
