@@ -81,7 +81,7 @@ def _log_rows(port: int, pid: int) -> list[dict[str, Any]]:
 
 def _ticks(port: int, pid: int, path: str, clients: int, how: str, ask: str) -> dict[str, float]:
     heard, _, cpu = _measured(port, pid, path, clients, how, RATE, ask)
-    ages = heard["ages_ms"]
+    ages = [(came - sent) / 1e6 for stamps in heard["stamps"] for sent, came in stamps]
     assert heard["alive"] == clients, "a socket was closed during the measurement"
     published = UPDATES * heard["seconds"] * clients
     return {
@@ -93,40 +93,48 @@ def _measured(port: int, pid: int, path: str, clients: int, how: str, rate: int,
     """Feed and listen at once; return what the clients heard, what was fed, and the web process's cores."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "heard.json"
-        browsers = _start("tests.benchmarks.hub_clients", str(port), path, str(clients), ask, str(out))
-        assert _line(browsers) == "open"
-        feed = _start("tests.benchmarks.hub_feed", how, str(SECONDS + 2), str(rate))
-        assert _line(feed) == "started"
+        browsers = start("tests.benchmarks.hub_clients", str(port), path, str(clients), ask, str(out))
+        assert line(browsers) == "open"
+        feed = start("tests.benchmarks.hub_feed", how, str(SECONDS + 2), str(rate))
+        assert line(feed) == "started"
         time.sleep(1)  # past the first frames
         before, began = _cpu_s(pid), time.monotonic()
-        _tell(browsers)
-        fed = json.loads(_line(feed))
+        tell(browsers)
+        fed = json.loads(line(feed))
         cpu = (_cpu_s(pid) - before) / (time.monotonic() - began)
         if how == "log":
             time.sleep(1)  # the last ones are on their way
-        _tell(browsers)
+        tell(browsers)
         for process in (browsers, feed):
             process.wait(60)
-            _close(process)
+            close(process)
         return json.loads(out.read_text()), fed, cpu
 
 
-def _start(module: str, *arguments: str) -> Any:
+def start(module: str, *arguments: str, **environment: str) -> Any:
+    """Start a helper process of a bench, with pipes."""
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], env=ENV, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", module, *arguments],
+        env={**ENV, **environment},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
 
-def _line(process: Any) -> str:
+def line(process: Any) -> str:
+    """Return the next line that the process prints."""
     return str(process.stdout.readline()).strip()
 
 
-def _tell(process: Any) -> None:
+def tell(process: Any) -> None:
+    """Send the process a line."""
     process.stdin.write("go\n")
     process.stdin.flush()
 
 
-def _close(process: Any) -> None:
+def close(process: Any) -> None:
+    """Close the pipes of a process that ended."""
     process.stdin.close()
     process.stdout.close()
 

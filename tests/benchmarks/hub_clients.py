@@ -13,7 +13,8 @@ import time
 
 import uvloop
 
-STAMP = b'"wall_ns":'
+STAMP = os.environ.get("BENCH_STAMP", '"wall_ns":').encode()
+COOKIE = os.environ.get("BENCH_COOKIE", "")
 NUMBER = b'"number":'
 
 
@@ -25,7 +26,7 @@ class Browser(asyncio.Protocol):
         self.data = b""
         self.is_open = False
         self.frames = 0
-        self.ages = []  # ns between stamp and arrival, of every value in a frame
+        self.ages = []  # (stamp, arrival ns) of every value in a frame
         self.numbers = []  # (number, arrival ns) of log messages
 
     def connection_made(self, transport):
@@ -34,7 +35,7 @@ class Browser(asyncio.Protocol):
         transport.write(
             f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nOrigin: http://127.0.0.1:{self.port}\r\n"
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"Sec-WebSocket-Version: 13\r\nCookie: {COOKIE}\r\n\r\n".encode()
         )
 
     def data_received(self, data):
@@ -70,7 +71,7 @@ class Browser(asyncio.Protocol):
         if text.startswith(b'{"k":"snap"'):
             return
         for piece in text.split(STAMP)[1:]:
-            self.ages.append(now - _integer(piece))
+            self.ages.append((_integer(piece), now))
         if b'"k":"log"' in text:
             for piece in text.split(NUMBER)[1:]:
                 self.numbers.append((_integer(piece), now))
@@ -110,7 +111,7 @@ async def main(port, path, clients, ask):
     await loop.run_in_executor(None, sys.stdin.readline)
     return {
         "seconds": time.monotonic() - began,
-        "ages_ms": [age / 1e6 for browser in browsers for age in browser.ages],
+        "stamps": [browser.ages for browser in browsers],
         "numbers": [browser.numbers for browser in browsers],
         "alive": sum(not browser.transport.is_closing() for browser in browsers),
     }

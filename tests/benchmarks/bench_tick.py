@@ -1,0 +1,97 @@
+"""Simulator frame sent to frame received by a browser's socket, through the whole stack as a user runs it.
+
+The synthetic market at five times its speed moves each instrument ten times a second; ten of them are watched.
+A frame's stamp is market time, which the simulator's clock maps to the wall clock.
+"""
+
+import http.cookiejar
+import json
+import re
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.bench_hub import close, line, start, tell
+from tests.benchmarks.table import percentile, row
+from tests.stack import RunningStack
+
+SPEED = 5
+SECONDS = 12.0
+INSTRUMENTS = 10
+RATE = 10.0  # updates a second and instrument at this speed
+
+
+def rows() -> list[dict[str, Any]]:
+    """Measure and return the table's rows."""
+    with RunningStack("--market", "synthetic") as stack:
+        stack.wait_ready(120)
+        cookie, port = _sign_in(stack)
+        ids = [
+            str(found[0]) for found in stack.query("select id from market_instrument order by id limit %s", INSTRUMENTS)
+        ]
+        _control(stack, "/market", {"speed": SPEED})
+        to_wall = _clock(stack)
+        one, hundred = (_measure(port, cookie, ids, clients, to_wall) for clients in (1, 100))
+    return [
+        row("tick to browser, newest price, p99, 1 client", one["p99"], "ms", "goal", 60.0),
+        row("tick to browser, newest price, p99, 100 clients", hundred["p99"], "ms", "goal", 100.0),
+        row("tick to browser, newest price, p50, 1 client", one["p50"], "ms", "shown", None),
+        row("tick to browser, newest price, p50, 100 clients", hundred["p50"], "ms", "shown", None),
+        row("share of updates shown, 1 client", one["shown"], "share", "conflation is counted", None),
+        row("share of updates shown, 100 clients", hundred["shown"], "share", "conflation is counted", None),
+    ]
+
+
+def _measure(port: int, cookie: str, ids: list[str], clients: int, to_wall: Any) -> dict[str, float]:
+    ask = json.dumps({"op": "sub", "topics": [f"quote.{found}" for found in ids]})
+    heard = _heard(port, cookie, clients, ask)
+    ages = [(came - to_wall(sent)) / 1e6 for stamps in heard["stamps"] for sent, came in stamps]
+    published = RATE * INSTRUMENTS * heard["seconds"] * clients
+    return {"p50": percentile(ages, 0.5), "p99": percentile(ages, 0.99), "shown": len(ages) / published}
+
+
+def _heard(port: int, cookie: str, clients: int, ask: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "heard.json"
+        environment = {"BENCH_STAMP": '"sent_ns":', "BENCH_COOKIE": cookie}
+        browsers = start("tests.benchmarks.hub_clients", str(port), "/ws/", str(clients), ask, str(out), **environment)
+        assert line(browsers) == "open"
+        time.sleep(2)
+        tell(browsers)
+        time.sleep(SECONDS)
+        tell(browsers)
+        browsers.wait(60)
+        close(browsers)
+        return json.loads(out.read_text())
+
+
+def _clock(stack: RunningStack) -> Any:
+    """Return the map from market time to wall time, both in ns, as the simulator's clock has it."""
+    clock = _control(stack, "/clock")
+    assert clock["speed"] == SPEED, clock
+    return lambda market_ns: clock["wall_ns"] + (market_ns - clock["market_ns"]) / SPEED
+
+
+def _control(stack: RunningStack, path: str, body: Any = None) -> Any:
+    url, token = stack.control()
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=5) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def _sign_in(stack: RunningStack) -> tuple[str, int]:
+    """Redeem the one-time link as a browser does; return the cookies and the port."""
+    found = re.search(r"http://127\.0\.0\.1:(\d+)/sign-in/link/#(\S+)", stack.output.read_text())
+    assert found is not None, "`up` printed no sign-in link"
+    url = f"http://127.0.0.1:{found[1]}/sign-in/link/"
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    browser.open(url, timeout=10).read()
+    csrf = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    form = urllib.parse.urlencode({"token": found[2], "csrfmiddlewaretoken": csrf}).encode()
+    browser.open(urllib.request.Request(url, form, {"Referer": url}), timeout=10).read()
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar), int(found[1])
