@@ -1,7 +1,8 @@
-"""The engine: the pipeline, its three ports, and the replay of recorded bars through the same functions."""
+"""The engine: the pipeline, a session over three ports, and the replay of recorded bars through both."""
 
 from trader.core.engine.pipeline import Decided, Pipeline
-from trader.core.engine.ports import Clock, ClosedBar, Feed, Gateway, GatewayFill, OrderRequest
+from trader.core.engine.ports import Clock, ClosedBar, Feed, Gateway, GatewayFill, OrderRequest, Terms
+from trader.core.engine.session import Session, SessionFill, SessionResult
 from trader.core.strategy.protocol import PositionView
 
 __all__ = [
@@ -14,4 +15,8 @@ __all__ = [
     "OrderRequest",
     "Pipeline",
     "PositionView",
+    "Session",
+    "SessionFill",
+    "SessionResult",
+    "Terms",
 ]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from trader.core.portfolio import Contract
 from trader.core.types.sides import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """An instrument's contract, its steps and minimums, and the fee of a taker (share of the notional)."""
+
+    contract: Contract
+    tick: Decimal
+    lot: Decimal
+    min_quantity: Decimal = Decimal(0)
+    min_notional: Decimal = Decimal(0)
+    taker_fee: Decimal = Decimal("0.001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +35,21 @@ class ClosedBar:
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """What the engine asks a gateway to do. `trigger_price` makes it a stop that rests at the venue."""
+    """What the engine asks a gateway to do: a market order, or with `trigger_price` a stop that rests there."""
 
     client_id: str
     instrument: int
+    leg: str
     side: Side
     quantity: Decimal
-    price: Decimal | None = None
     trigger_price: Decimal | None = None
     reduce_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayFill:
-    """An execution as a gateway reports it; the core books it once per `fill_id`."""
+    """An execution as a gateway reports it, each once."""
 
-    fill_id: str
     client_id: str
     instrument: int
     side: Side
@@ -51,7 +63,7 @@ class GatewayFill:
 class Feed(Protocol):
     """Closed bars in the order (time, venue, symbol): from recorded rows, or from the bus."""
 
-    def bars(self) -> Iterator[ClosedBar] | AsyncIterator[ClosedBar]: ...
+    def bars(self) -> Iterator[ClosedBar]: ...
 
 
 class Clock(Protocol):
@@ -61,10 +73,13 @@ class Clock(Protocol):
 
 
 class Gateway(Protocol):
-    """Where orders go: a matching kernel, or a broker. Submitting returns before anything is filled."""
+    """Where orders go: a matching kernel, or a broker. What comes of them is told to the listener."""
 
-    def submit(self, order: OrderRequest) -> None: ...
+    def listen(self, on_fill: Callable[[GatewayFill, bool], None]) -> None:
+        """Tell every fill, and whether it ends its order, as it happens."""
 
-    def cancel(self, client_id: str) -> None: ...
+    def submit(self, order: OrderRequest) -> None:
+        """Take an order; it is never filled before this returns."""
 
-    def fills(self) -> Iterator[GatewayFill]: ...
+    def cancel(self, client_id: str) -> None:
+        """Take back what is left of an order; nothing happens for one that has ended."""

@@ -1,4 +1,4 @@
-"""A thin replay of recorded bars: the same pipeline, sizing, accounting and stops, with simple fills.
+"""A replay of recorded bars: feed, clock and gateway in one, for a session.
 
 Assumptions about fills: a market order fills whole at the next bar's open; a stop fills at its
 trigger, or at the open of a bar that opens past it; every fill pays the taker fee, on spot buys in
@@ -8,176 +8,110 @@ do, not what it would earn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from trader.core.engine.pipeline import Decided, Pipeline
-from trader.core.portfolio import Contract, Fill, Ledger
-from trader.core.risk import Sizing, is_flat, lots_down, quantity_exact, size_target, stop_plan
-from trader.core.strategy.protocol import PositionView
-from trader.core.types.bars import CLOSE, HIGH, LOW, OPEN, bar_matrix
+from trader.core.engine.pipeline import Pipeline
+from trader.core.engine.ports import ClosedBar, GatewayFill, OrderRequest, Terms
+from trader.core.engine.session import Session, SessionResult
+from trader.core.risk import Limits, Sizing
+from trader.core.types.bars import HIGH, LOW, OPEN, bar_matrix
 from trader.core.types.errors import DataError
 from trader.core.types.sides import Side
 
-SECOND_NS = 1_000_000_000
+
+def replay(
+    pipeline: Pipeline,
+    terms: Sequence[Terms],
+    bars: Mapping[int, np.ndarray[Any, Any]],
+    *,
+    cash: Decimal,
+    sizing: Sizing | None = None,
+    limits: Limits | None = None,
+    trade_from_ns: int = 0,
+) -> SessionResult:
+    """Run a pipeline over structured bars (`open_ns` and the columns) by instrument index.
+
+    Bars before `trade_from_ns` warm up. Raises DataError where an instrument's bars do not ascend.
+    """
+    market = ReplayMarket(terms, bars, pipeline.strategy.timeframe.ns)
+    session = Session(pipeline, tuple(terms), market, market, cash=cash, sizing=sizing, limits=limits)
+    return session.run(market, trade_from_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayTerms:
-    """An instrument's contract, its steps and minimums, and the fee of a taker (share of the notional)."""
+class ReplayMarket:
+    """Recorded bars as a market: all three ports, in the order (time, instrument)."""
 
-    contract: Contract
-    tick: Decimal
-    lot: Decimal
-    min_quantity: Decimal = Decimal(0)
-    min_notional: Decimal = Decimal(0)
-    taker_fee: Decimal = Decimal("0.001")
+    def __init__(self, terms: Sequence[Terms], bars: Mapping[int, np.ndarray[Any, Any]], timeframe_ns: int) -> None:
+        self._terms = terms
+        self._events = _in_order(bars)
+        self._timeframe_ns = timeframe_ns
+        self._now_ns = 0
+        self._orders: dict[str, OrderRequest] = {}
+        self._on_fill: Callable[[GatewayFill, bool], None] | None = None
 
+    def now_ns(self) -> int:
+        return self._now_ns
 
-@dataclass(frozen=True, slots=True)
-class ReplayFill:
-    instrument: int
-    market_ns: int
-    leg: str
-    side: Side
-    quantity: Decimal
-    price: Decimal
-    realised: Decimal
+    def listen(self, on_fill: Callable[[GatewayFill, bool], None]) -> None:
+        self._on_fill = on_fill
 
+    def submit(self, order: OrderRequest) -> None:
+        self._orders[order.client_id] = order
 
-@dataclass
-class ReplayResult:
-    """What happened: a decision per bar with its time and instrument, fills, and equity at each close."""
+    def cancel(self, client_id: str) -> None:
+        self._orders.pop(client_id, None)
 
-    decisions: list[tuple[int, int, Decided]] = field(default_factory=list)
-    fills: list[ReplayFill] = field(default_factory=list)
-    equity: list[tuple[int, Decimal]] = field(default_factory=list)
-    round_trips: int = 0
+    def bars(self) -> Iterator[ClosedBar]:
+        """Every bar, after the orders that were waiting for it have met it."""
+        for open_ns, instrument, row in self._events:
+            self._now_ns = open_ns
+            self._meet_open(instrument, row)
+            self._meet_range(instrument, row)
+            self._now_ns = open_ns + self._timeframe_ns
+            yield ClosedBar(instrument, open_ns, row)
 
+    def _meet_open(self, instrument: int, row: tuple[float, ...]) -> None:
+        """Market orders fill at the open, those too that a fill there brings about."""
+        opened = Decimal(repr(row[OPEN]))
+        while waiting := [o for o in self._orders.values() if o.instrument == instrument and o.trigger_price is None]:
+            self._fill(waiting[0], opened)
 
-@dataclass
-class _Book:
-    """What the replay keeps of one instrument between bars."""
+    def _meet_range(self, instrument: int, row: tuple[float, ...]) -> None:
+        opened, high, low = (Decimal(repr(row[at])) for at in (OPEN, HIGH, LOW))
+        for order in [o for o in self._orders.values() if o.instrument == instrument]:
+            trigger = order.trigger_price
+            if trigger is None or order.client_id not in self._orders:
+                continue
+            if order.side is Side.SELL and low <= trigger:
+                self._fill(order, min(opened, trigger))
+            elif order.side is Side.BUY and high >= trigger:
+                self._fill(order, max(opened, trigger))
 
-    wanted: Decided | None = None
-    entry: Decimal = Decimal(0)
-    opened_ns: int = 0
-    mark: Decimal = Decimal(0)
-
-
-class Replay:
-    """One run over bars of several instruments, in the order (time, index)."""
-
-    def __init__(
-        self, pipeline: Pipeline, terms: Sequence[ReplayTerms], cash: Decimal, sizing: Sizing | None = None
-    ) -> None:
-        self.pipeline = pipeline
-        self.terms = tuple(terms)
-        self.sizing = sizing or Sizing()
-        self.ledger = Ledger(terms[0].contract.quote, {index: each.contract for index, each in enumerate(terms)})
-        self.ledger.book_cash(self.ledger.currency, cash)
-        self.result = ReplayResult()
-        self._books = [_Book() for _ in terms]
-
-    def run(self, bars: Mapping[int, np.ndarray[Any, Any]], trade_from_ns: int = 0) -> ReplayResult:
-        """Replay structured bars (`open_ns` and the columns) by instrument index; warm up before `trade_from_ns`.
-
-        Raises DataError where an instrument's bars do not ascend in time.
-        """
-        for market_ns, instrument, row in _in_order(bars):
-            self._bar(instrument, market_ns, row, trade=market_ns >= trade_from_ns)
-        return self.result
-
-    def _bar(self, instrument: int, open_ns: int, row: list[float], *, trade: bool) -> None:
-        book = self._books[instrument]
-        if not trade:
-            self.pipeline.warm(instrument, np.array([row]))
-            return
-        self._fill_wanted(instrument, open_ns, row)
-        self._fill_stop(instrument, open_ns, row)
-        book.mark = Decimal(repr(row[CLOSE]))
-        close_ns = open_ns + self.pipeline.strategy.timeframe.ns
-        decided = self.pipeline.step(instrument, row, self._view(instrument, close_ns))
-        self.result.decisions.append((close_ns, instrument, decided))
-        book.wanted = decided if decided.outcome == "signal" else None
-        self.result.equity.append((close_ns, self._equity()))
-
-    def _view(self, instrument: int, now_ns: int) -> PositionView:
-        position = self.ledger.position(instrument, self.pipeline.strategy.name)
-        if self._flat(instrument, position.quantity):
-            return PositionView()
-        age_s = (now_ns - self._books[instrument].opened_ns) // SECOND_NS
-        return PositionView(float(position.quantity), float(position.average_price), float(age_s))
-
-    def _fill_wanted(self, instrument: int, open_ns: int, row: list[float]) -> None:
-        book, terms = self._books[instrument], self.terms[instrument]
-        wanted, book.wanted = book.wanted, None
-        if wanted is None:
-            return
-        position = self.ledger.position(instrument, self.pipeline.strategy.name).quantity
-        target = Decimal(0)
-        if wanted.direction:
-            price, stop = row[OPEN], self.pipeline.plan.stop_distance
-            size = size_target(float(self._equity()), price, wanted.strength, stop, self.sizing)
-            target = quantity_exact(size, terms.lot) * wanted.direction
-        change = target - position
-        quantity = lots_down(abs(change), terms.lot)
-        price_exact = Decimal(repr(row[OPEN]))
-        if is_flat(quantity, price_exact, lot=terms.lot, min_quantity=terms.min_quantity,
-                   min_notional=terms.min_notional):  # fmt: skip
-            return
-        side = Side.BUY if change > 0 else Side.SELL
-        self._book(instrument, open_ns, "entry" if wanted.direction else "exit", side, quantity, price_exact)
-        if wanted.direction:
-            book.entry, book.opened_ns = price_exact, open_ns
-
-    def _fill_stop(self, instrument: int, open_ns: int, row: list[float]) -> None:
-        terms = self.terms[instrument]
-        position = self.ledger.position(instrument, self.pipeline.strategy.name).quantity
-        if self._flat(instrument, position):
-            return
-        distance = Decimal(repr(self.pipeline.plan.stop_distance))
-        stop = stop_plan(position, self._books[instrument].entry, distance, tick=terms.tick, lot=terms.lot)
-        if stop is None:
-            return
-        opened, trigger = Decimal(repr(row[OPEN])), stop.trigger_price
-        if stop.side is Side.SELL and row[LOW] <= float(trigger):
-            self._book(instrument, open_ns, "stop", stop.side, stop.quantity, min(opened, trigger))
-        elif stop.side is Side.BUY and row[HIGH] >= float(trigger):
-            self._book(instrument, open_ns, "stop", stop.side, stop.quantity, max(opened, trigger))
-
-    def _book(self, instrument: int, market_ns: int, leg: str, side: Side, quantity: Decimal, price: Decimal) -> None:
-        terms = self.terms[instrument]
-        in_base = terms.contract.kind == "spot" and side is Side.BUY
-        fee = quantity * terms.taker_fee * (1 if in_base else price)
+    def _fill(self, order: OrderRequest, price: Decimal) -> None:
+        del self._orders[order.client_id]
+        terms = self._terms[order.instrument]
+        in_base = terms.contract.kind == "spot" and order.side is Side.BUY
+        fee = order.quantity * terms.taker_fee * (1 if in_base else price * terms.contract.multiplier)
         currency = terms.contract.base if in_base else terms.contract.quote
-        owner = self.pipeline.strategy.name
-        was_open = not self._flat(instrument, self.ledger.position(instrument, owner).quantity)
-        self._books[instrument].mark = price
-        booked = self.ledger.book_fill(instrument, owner, Fill(side, quantity, price, fee, currency))
-        self.result.fills.append(ReplayFill(instrument, market_ns, leg, side, quantity, price, booked.realised))
-        if was_open and self._flat(instrument, booked.position.quantity):
-            self.result.round_trips += 1
-
-    def _flat(self, instrument: int, quantity: Decimal) -> bool:
-        terms, mark = self.terms[instrument], self._books[instrument].mark
-        return is_flat(quantity, mark, lot=terms.lot, min_quantity=terms.min_quantity, min_notional=terms.min_notional)
-
-    def _equity(self) -> Decimal:
-        marks = {index: book.mark for index, book in enumerate(self._books) if book.mark > 0}
-        return self.ledger.equity(marks)
+        fill = GatewayFill(
+            order.client_id, order.instrument, order.side, order.quantity, price, fee, currency, self._now_ns
+        )
+        if self._on_fill is not None:
+            self._on_fill(fill, True)
 
 
-def _in_order(bars: Mapping[int, np.ndarray[Any, Any]]) -> list[tuple[int, int, list[float]]]:
-    events: list[tuple[int, int, list[float]]] = []
+def _in_order(
+    bars: Mapping[int, np.ndarray[Any, Any]],
+) -> list[tuple[int, int, tuple[float, float, float, float, float]]]:
+    events: list[tuple[int, int, tuple[float, float, float, float, float]]] = []
     for instrument, rows in sorted(bars.items()):
         times = rows["open_ns"]
         if len(times) > 1 and not bool(np.all(np.diff(times) > 0)):
             raise DataError(f"bars of instrument {instrument} do not ascend in time, each time once")
         columns = bar_matrix(rows).tolist()
-        events += [(int(at), instrument, row) for at, row in zip(times, columns, strict=True)]
+        events += [(int(at), instrument, tuple(row)) for at, row in zip(times, columns, strict=True)]
     return sorted(events, key=lambda event: event[:2])
