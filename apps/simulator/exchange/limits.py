@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 ADDRESS_REQUESTS = 600
@@ -45,8 +46,8 @@ class Standing:
 class Limits:
     """Counts requests by wall time. Switched off, it lets everything pass and sends no headers."""
 
-    def __init__(self, *, on: bool = True) -> None:
-        self.on = on
+    def __init__(self, *, on: bool = True, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self.on, self.now_ns = on, now_ns
         self._addresses: dict[str, deque[int]] = {}
         self._windows: dict[tuple[str, str, str], deque[int]] = {}
 
@@ -54,7 +55,7 @@ class Limits:
         """Count a request of an address; False past 600 in 5 s (403 until it has been quiet enough)."""
         if not self.on:
             return True
-        now = time.monotonic_ns()
+        now = self.now_ns()
         seen = self._addresses.setdefault(address, deque())
         while seen and seen[0] <= now - ADDRESS_WINDOW_NS:
             seen.popleft()
@@ -71,7 +72,7 @@ class Limits:
             bucket, limit = path, TRADES.get(category, TRADES["linear"])
         else:
             bucket, limit, category = path, QUERIES, ""
-        now = time.monotonic_ns()
+        now = self.now_ns()
         window = self._windows.setdefault((api_key, bucket, category), deque())
         while window and window[0] <= now - SECOND_NS:
             window.popleft()

@@ -33,6 +33,7 @@ LINEAR_SPEC = InstrumentSpec(
     Decimal(100), Decimal("0.0002"), Decimal("0.00055"), 480,
 )  # fmt: skip
 SPECS = (SPOT_SPEC, LINEAR_SPEC)
+KINDS = ("spot", "linear")
 START_NS = 1_700_000_040_000_000_000
 
 
@@ -143,6 +144,13 @@ async def called(function: Callable[..., Any], *arguments: Any, **named: Any) ->
     return await asyncio.to_thread(function, *arguments, **named)
 
 
+def key_file_write(folder: Path, balances: dict[str, str]) -> None:
+    """Write DIR/keys.json with one account."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "keys.json").write_bytes(orjson.dumps([{"key": KEY, "secret": SECRET, "balances": balances}]))
+    (folder / "keys.json").chmod(0o600)
+
+
 @asynccontextmanager
 async def exchange(
     folder: Path, *, limits: bool = False, balances: dict[str, str] | None = None
@@ -153,17 +161,16 @@ async def exchange(
     options = ExchangeOptions(folder, KEY, SECRET, limits)
     if balances is not None:
         options = ExchangeOptions(folder, limits_on=limits)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "keys.json").write_bytes(orjson.dumps([{"key": KEY, "secret": SECRET, "balances": balances}]))
-        (folder / "keys.json").chmod(0o600)
+        key_file_write(folder, balances)
     context = exchange_build(options, clock, board)
     watch = ExchangeWatch(context.faults, context.ledger, clock.wall_ns)
     public = PublicSide(board, clock, context.wall_ns, watch, limits)
     running = Exchange(context, public)
-    for kind in ("spot", "linear"):
+    for kind in KINDS:
         running.book(kind, [("99.9", "1"), ("99.8", "2")], [("100.1", "1"), ("100.2", "2")])
         running.print(kind, "100", "0.5", "Buy")
-    running.mark("100")
+    if "linear" in KINDS:
+        running.mark("100")
     runners = [await _serve(rest_app(context, [public.mount])), await _serve(control_app(context))]
     running.rest, running.control = (f"http://127.0.0.1:{runner.addresses[0][1]}" for runner in runners)
     running.socket = running.rest.replace("http", "ws")

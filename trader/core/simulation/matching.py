@@ -184,7 +184,10 @@ class MatchingBook:
 
     def _meet_crossing(self, side: int) -> None:
         for order in list(self._resting[side]):
-            for ticks, lots in list(self._public[-side].crossing(side, order.price)):
+            crossing = list(self._public[-side].crossing(side, order.price))
+            if not crossing:  # nor does anything cross those of lower priority
+                break
+            for ticks, lots in crossing:
                 traded = min(order.remaining, lots, self._listener.room(order))
                 if traded <= 0:
                     break
