@@ -13,6 +13,9 @@ from apps.portfolio.services import AccountRefused, account_check, account_save,
 from apps.portfolio.services.accounts import key_check
 
 
+EDITED = ("venue", "epoch", "name", "currency", "is_live", "trading_enabled", "is_active")
+
+
 class AccountForm(forms.ModelForm):
     """An account's form; what cannot be is refused in words, at its field."""
 
@@ -22,7 +25,7 @@ class AccountForm(forms.ModelForm):
 
     class Meta:
         model = Account
-        fields = ("venue", "epoch", "name", "currency", "is_live", "trading_enabled", "is_active")
+        fields = EDITED
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the service would refuse, before anything is saved."""
@@ -30,7 +33,8 @@ class AccountForm(forms.ModelForm):
         if self.errors:
             return cleaned
         before = Account.objects.filter(pk=self.instance.pk).first() if self.instance.pk else None
-        wanted = {name: cleaned.get(name, getattr(self.instance, name)) for name in self.Meta.fields}
+        # what is read-only in this form comes from the row
+        wanted = {name: cleaned[name] if name in cleaned else getattr(self.instance, name) for name in EDITED}
         try:
             account_check(Account(pk=self.instance.pk, **wanted), before)
         except AccountRefused as refused:
