@@ -12,11 +12,15 @@ from apps.simulator.markets.chain import ChainState
 
 
 class SyntheticRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """The chain's state at `first_open_ns`: everything later follows from it and the seed."""
+    """The chain's state at `first_open_ns`: everything later follows from it and the seed.
+
+    `began_ns`: when the market first ran; of minutes before it only the bars were ever seen.
+    """
 
     seed: int
     coins: list[str]
     first_open_ns: int
+    began_ns: int
     state: ChainState
     version: int = 1
 

@@ -27,7 +27,7 @@ from apps.simulator.markets.chain import BLOCK, Chain, ChainBlock, ChainState, g
 from apps.simulator.markets.listing import COINS, FUNDING_INTERVAL_MIN, Coin
 from apps.simulator.markets.quoting import BookShape
 from apps.simulator.markets.store import SyntheticRecord, record_load, record_save
-from apps.simulator.markets.tape import Tape, TapeMaker, bars_of
+from apps.simulator.markets.tape import COARSE, PRINTS, Tape, TapeMaker, bars_of
 
 BLOCK_NS = BLOCK * MINUTE_NS
 HISTORY_NS = 3 * 1440 * MINUTE_NS
@@ -65,7 +65,10 @@ class SyntheticMarket:
         record = record_load(self._path, seed, [coin.name for coin in coins]) if self._path else None
         if record is None:
             first_ns = (start_ns - HISTORY_NS) // BLOCK_NS * BLOCK_NS
-            record = SyntheticRecord(seed, [coin.name for coin in coins], first_ns, state_first(coins))
+            record = SyntheticRecord(seed, [coin.name for coin in coins], first_ns, start_ns, state_first(coins))
+            if self._path:
+                record_save(self._path, record)
+        self._record = record
         self._state, self._next_open_ns = record.state, record.first_open_ns
         self._starts: deque[tuple[int, ChainState]] = deque()
         self._recent: deque[_Block] = deque(maxlen=2)
@@ -183,7 +186,8 @@ class SyntheticMarket:
         open_ns = self._next_open_ns
         number = open_ns // BLOCK_NS
         chain = self._chain.block(self._state, generator(self.seed, 2 * number))
-        tape = self._maker.tape(chain, generator(self.seed, 2 * number + 1))
+        seen = open_ns + 2 * BLOCK_NS > self._record.began_ns  # the opening looks one minute back
+        tape = self._maker.tape(chain, generator(self.seed, 2 * number + 1), PRINTS if seen else COARSE)
         block = _Block(open_ns, self._state, chain, tape, self._maker.stress(chain))
         self._starts.append((open_ns, self._state))
         self._recent.append(block)
@@ -206,7 +210,7 @@ class SyntheticMarket:
         first_ns, state = self._starts[0]
         self._bars = [bars for bars in self._bars if bars["open_ns"][0, 0] >= first_ns]
         if self._path:
-            record_save(self._path, SyntheticRecord(self.seed, [coin.name for coin in self._coins], first_ns, state))
+            record_save(self._path, msgspec.structs.replace(self._record, first_open_ns=first_ns, state=state))
 
 
 def _funding_rates(premium: np.ndarray) -> np.ndarray:

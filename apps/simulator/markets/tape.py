@@ -1,6 +1,6 @@
 """The synthetic market's fast part: the prints, quotes and minutes of one block, for all instruments at once.
 
-Arrays have the shape (instruments, BLOCK, PRINTS); instruments come in pairs, spot then perpetual, in
+Arrays have the shape (instruments, BLOCK, prints); instruments come in pairs, spot then perpetual, in
 the order of the coins.
 """
 
@@ -14,14 +14,14 @@ from apps.simulator.markets.chain import BLOCK, ChainBlock
 from apps.simulator.markets.listing import Coin, coin_specs
 
 PRINTS = 120  # a minute and instrument: about two a second
+COARSE = 24  # the same of a minute before the market began, of which only the bar is ever seen
 FLOW = 38  # of 128: how much likelier a buy is while the price rises
 LINEAR_TURNOVER = 3.0
 SIZE_SIGMA = 1.1
-_SLOT_NS = MINUTE_NS // PRINTS
 
 
 class Tape(msgspec.Struct):
-    """A block's prints: `price`, `bid`, `ask` in ticks; `spot_mid` in quote units, (coins, BLOCK, PRINTS)."""
+    """A block's prints: `price`, `bid`, `ask` in ticks; `spot_mid` in quote units, (coins, BLOCK, prints)."""
 
     price: np.ndarray
     bid: np.ndarray
@@ -46,22 +46,22 @@ class TapeMaker:
         self._usual = np.repeat([coin.daily_volatility for coin in coins], 2) / np.sqrt(1440)
         table = np.random.Generator(np.random.Philox(key=1)).standard_normal(4096)
         self._sizes = np.exp(SIZE_SIGMA * table - SIZE_SIGMA**2 / 2).astype(np.float32)
-        self._along = (np.arange(1, PRINTS + 1) / PRINTS).astype(np.float32)
 
     def stress(self, block: ChainBlock) -> np.ndarray:
         """Return volatility over its usual level, (instruments, BLOCK)."""
         return np.repeat(block.volatility, 2, axis=1).T / self._usual[:, None]
 
-    def tape(self, block: ChainBlock, rng: np.random.Generator) -> Tape:
-        """Return the prints of a block."""
+    def tape(self, block: ChainBlock, rng: np.random.Generator, prints: int = PRINTS) -> Tape:
+        """Return a block's tape with so many prints a minute and instrument."""
         coins = block.log_mid.shape[1]
-        mid = self._mids(block, rng.standard_normal((coins, BLOCK, PRINTS), dtype=np.float32))
+        along = (np.arange(1, prints + 1) / prints).astype(np.float32)
+        mid = _mids(block, rng.standard_normal((coins, BLOCK, prints), dtype=np.float32), along)
         basis = block.basis.T
-        ramp = basis[:, :-1, None] + (basis[:, 1:] - basis[:, :-1])[:, :, None] * self._along
-        both = np.empty((coins, 2, BLOCK, PRINTS))
+        ramp = basis[:, :-1, None] + (basis[:, 1:] - basis[:, :-1])[:, :, None] * along
+        both = np.empty((coins, 2, BLOCK, prints))
         both[:, 0] = mid
         np.multiply(mid, 1 + ramp, out=both[:, 1])
-        both = both.reshape(2 * coins, BLOCK, PRINTS)
+        both = both.reshape(2 * coins, BLOCK, prints)
         both /= self._tick[:, None, None]
 
         stress = self.stress(block)
@@ -75,20 +75,12 @@ class TapeMaker:
         rising[:, :, 0] = 0
         np.sign(np.diff(both, axis=2), out=rising[:, :, 1:], casting="unsafe")
         is_buy = (raw & 0xFF).astype(np.int16) < 128 + FLOW * rising.astype(np.int16)
-        mean_lots = self._turnover / PRINTS / (np.exp(block.log_mid[0]).repeat(2) * self._lot)
+        mean_lots = self._turnover / prints / (np.exp(block.log_mid[0]).repeat(2) * self._lot)
         scale = (mean_lots[:, None] * np.clip(stress, 0.3, 6.0)).astype(np.float32)
         lots = (self._sizes[(raw >> 8) & 0xFFF] * scale[:, :, None]).astype(np.int64) + 1
-        offset_ns = np.arange(PRINTS) * _SLOT_NS + ((raw >> 20) + 1).astype(np.int64) * (_SLOT_NS // 4098)
+        slot_ns = MINUTE_NS // prints
+        offset_ns = np.arange(prints) * slot_ns + ((raw >> 20) + 1).astype(np.int64) * (slot_ns // 4098)
         return Tape(np.where(is_buy, ask, bid), bid, ask, lots, is_buy, offset_ns, mid)
-
-    def _mids(self, block: ChainBlock, noise: np.ndarray) -> np.ndarray:
-        """Return spot mid prices: bridges between the chain's minute ends, as volatile as their minute."""
-        noise *= (block.volatility.T / np.sqrt(PRINTS)).astype(np.float32)[:, :, None]
-        walk = np.cumsum(noise, axis=2)
-        walk -= walk[:, :, -1:] * self._along
-        log_mid = block.log_mid.T
-        walk += (log_mid[:, 1:] - log_mid[:, :-1]).astype(np.float32)[:, :, None] * self._along
-        return np.exp(walk.astype(np.float64) + log_mid[:, :-1, None])
 
 
 def bars_of(tape: Tape, first_open_ns: int) -> np.ndarray:
@@ -101,3 +93,13 @@ def bars_of(tape: Tape, first_open_ns: int) -> np.ndarray:
     bars["turnover"] = (tape.price * tape.lots).sum(axis=2)
     bars["prints"] = tape.price.shape[2]
     return bars
+
+
+def _mids(block: ChainBlock, noise: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Return spot mid prices: bridges between the chain's minute ends, as volatile as their minute."""
+    noise *= (block.volatility.T / np.sqrt(len(along))).astype(np.float32)[:, :, None]
+    walk = np.cumsum(noise, axis=2)
+    walk -= walk[:, :, -1:] * along
+    log_mid = block.log_mid.T
+    walk += (log_mid[:, 1:] - log_mid[:, :-1]).astype(np.float32)[:, :, None] * along
+    return np.exp(walk.astype(np.float64) + log_mid[:, :-1, None])
