@@ -12,6 +12,8 @@ from kombu import Queue
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trader.settings")
 
 from django.conf import settings
+from django.db import connections
+from django.utils.module_loading import import_string
 
 from celery_worker.residents import ResidentStep
 from celery_worker.schedule import schedule_collect
@@ -61,16 +63,17 @@ app.steps["worker"].add(ResidentStep)
 @setup_logging.connect
 def _logs(**_: object) -> None:
     """Let the project's own logs be configured, and Celery leave them alone."""
-    from django.utils.module_loading import import_string
+    _logs_configure(rotates=True)
 
-    import_string("apps.common.logs.logs_configure")(os.environ.get("QD_PROCESS", "worker"))
+
+def _logs_configure(rotates: bool) -> None:
+    import_string("apps.common.logs.logs_configure")(os.environ.get("QD_PROCESS", "worker"), rotates=rotates)
 
 
 @worker_process_init.connect
 def _child(**_: object) -> None:
     """Give each forked worker process its own log file handles and connections."""
-    from django.db import connections
-
+    _logs_configure(rotates=False)
     connections.close_all()
 
 

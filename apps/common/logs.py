@@ -27,16 +27,17 @@ _SHARED: list[Any] = [
 ]
 
 
-def logs_configure(process_name: str, level: str = "INFO") -> Path:
+def logs_configure(process_name: str, level: str = "INFO", *, rotates: bool = True) -> Path:
     """Send the logs of this process to `<state_dir>/logs/<process_name>.log` and, at a terminal, to stderr.
 
     Without a folder that can be written, only stderr is used, and it says so. Returns the file's path.
+    A forked child must not rotate the file that it shares (`rotates=False`): it follows its parent's rotations.
     """
     path = Path(settings.STATE_DIR) / "logs" / f"{process_name}.log"
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-    handlers = [_file_handler(path)]
+    handlers = [_file_handler(path, rotates)]
     if sys.stderr.isatty() or handlers[0] is None:
         handlers.append(_terminal_handler())
     for handler in handlers:
@@ -55,12 +56,14 @@ def logs_configure(process_name: str, level: str = "INFO") -> Path:
     return path
 
 
-def _file_handler(path: Path) -> logging.Handler | None:
+def _file_handler(path: Path, rotates: bool) -> logging.Handler | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8"
-        )
+        handler: logging.Handler
+        if rotates:
+            handler = logging.handlers.RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT)
+        else:
+            handler = logging.handlers.WatchedFileHandler(path)
     except OSError as error:
         print(f"logs go to the terminal only: {path} cannot be written: {error}", file=sys.stderr)
         return None

@@ -58,3 +58,12 @@ def test_without_a_folder_it_says_so_and_uses_the_terminal(tmp_path, settings, r
     shown = capsys.readouterr().err
     assert "cannot be written" in shown
     assert "still here" in shown
+
+
+def test_a_forked_child_follows_its_parents_rotation(tmp_path, settings, root_logger):
+    settings.STATE_DIR = tmp_path
+    path = logs_configure("worker", rotates=False)
+    logging.getLogger("x").warning("before")
+    path.rename(path.with_suffix(".log.1"))
+    logging.getLogger("x").warning("after")
+    assert [line["event"] for line in lines(path)] == ["after"]
