@@ -36,7 +36,7 @@ async def test_an_engaged_switch_cancels_what_adds_risk_and_keeps_the_stop() -> 
         assert (sweep.found, sweep.left) == (5, 0)
         assert [order.leg for order in made.books.open.values()] == ["stop"]
         state = made.exchange.call("GET", "/state")
-        assert len(state["orders"]) == 1
+        assert len(state["accounts"][0]["orders"]) == 1
         refused = await command(made, "order", instrument_id=made.instrument(SPOT), side="buy", kind="limit",
                                 quantity="1", price="90")  # fmt: skip
         assert refused.state == DeskCommand.State.REFUSED
