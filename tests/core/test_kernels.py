@@ -144,6 +144,12 @@ for each in every_step():
     for period in (2, 14):
         for column in outputs(each.batch(*inputs_for(each, close), **parameters_for(each, period))):
             digest.update(np.where(np.isnan(column), np.nan, column).tobytes())
+from trader.core.engine import Pipeline, PositionView
+from apps.strategies.library.mean_reversion import STRATEGY
+pipeline = Pipeline(STRATEGY, {"period": 12, "regime_period": 10}, ["linear"])
+for i, value in enumerate(close[:800].tolist()):
+    decided = pipeline.step(0, (value,) * 5, PositionView(float(i % 3 - 1), 100.0, 60.0 * i))
+    digest.update(repr(decided).encode())
 print(digest.hexdigest())
 """
 
@@ -222,16 +228,18 @@ def kernels_text(step) -> dict[str, str]:
 
 
 @needs_compiler
-def test_a_leaf_that_does_not_compile_is_named_with_the_compilers_words():
+def test_a_step_that_does_not_compile_runs_in_python_and_says_why(caplog):
     from trader.core.indicators import step
-    from trader.core.types.errors import KernelError
 
-    @step(inputs=("x",))
+    @step(state=(0.0,), inputs=("x",))
     def does_not_compile(state, x: float):
-        return (), x.nothing_of_the_kind
+        listed = {"power": x**2}
+        return (state[0],), listed["power"]
 
-    with pytest.raises(KernelError, match="does not compile"):
-        does_not_compile.batch([1.0])
+    assert does_not_compile.batch([1.0, 3.0]).tolist() == [1.0, 9.0]
+    (record,) = [r for r in caplog.records if "plain Python" in r.message]
+    assert "does not compile" in record.message
+    assert "a power is not allowed" in record.message
 
 
 @needs_compiler

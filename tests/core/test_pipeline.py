@@ -192,6 +192,25 @@ def test_a_wish_that_cannot_be_is_an_error_and_no_order(wrong):
         decider.one(np.array([[0.5, 2.0]]), PositionView())
 
 
+@leaf
+def decides_with_text(row, position, parameters):
+    side = {True: 1, False: -1}[row.z < 0.0]
+    return side, 0.5, 1
+
+
+@pytest.mark.compiler
+def test_a_strategy_that_does_not_compile_runs_in_python_and_says_why():
+    pipeline = Pipeline(replace(STRATEGY, decide=decides_with_text), FAST, ["linear"])
+    pipeline.warm(0, bars(60))
+    assert pipeline.step(0, (90.0, 90.0, 90.0, 90.0, 1.0)).direction == 1
+    assert any("does not compile" in remark for remark in pipeline.remarks)
+    assert any("a dict is not allowed" in remark for remark in pipeline.remarks)
+
+
+def test_a_strategy_that_compiles_has_no_remarks():
+    assert Pipeline(STRATEGY, FAST, ["spot"]).remarks == []
+
+
 def test_a_row_that_wants_what_is_not_declared_is_refused():
     class Row(NamedTuple):
         z: float

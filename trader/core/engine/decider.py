@@ -54,6 +54,7 @@ class Decider:
         block = "float64[:, ::1]"
         signature = f"void({block}, {block}, float64[::1], {block})"
         self._driver = kernels.kernel("decide", decide_source(strategy), leaves, signature)
+        self.remarks = kernels.remarks_on(decide_source(strategy), leaves, signature)
 
     def one(self, rows: FloatArray, position: PositionView) -> Wish:
         """Ask for one row, shape (1, features). Raises KernelError for a wish that cannot be."""

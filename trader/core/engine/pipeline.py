@@ -11,7 +11,7 @@ import numpy as np
 
 from trader.core.engine.decider import Decider
 from trader.core.indicators.machine import Machine, features_batch
-from trader.core.indicators.plan import Plan
+from trader.core.indicators.plan import Plan, machine_remarks
 from trader.core.strategy.protocol import INCOMPLETE, PositionView, Strategy, TradePlan, code_hash
 from trader.core.types.bars import FloatArray
 from trader.core.types.errors import KernelError, StateError
@@ -47,8 +47,8 @@ class Pipeline:
     """A strategy with its parameters at work on several instruments, by index.
 
     Building it compiles (seconds when cold, milliseconds from the cache), so build it before a lease
-    is taken. Raises ConfigurationError for parameters out of range, KernelError for a strategy that
-    does not compile or whose features and row do not agree.
+    is taken. A strategy that does not compile runs in Python, slower, and `remarks` says why. Raises
+    ConfigurationError for parameters out of range, KernelError where features and row do not agree.
     """
 
     def __init__(self, strategy: Strategy, parameters: Mapping[str, Any], kinds: Sequence[Kind]) -> None:
@@ -67,6 +67,11 @@ class Pipeline:
         self._decider = Decider(strategy, np.array(self.parameters, dtype=np.float64))
         self._row = np.empty((1, len(self._seen)), dtype=np.float64)
         self.definition_hash = f"{code_hash(strategy)[:32]}{self._layout.definition_hash[:32]}"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why parts run as plain Python, and where their bits may differ; empty when all is compiled."""
+        return [*machine_remarks(self._layout), *self._decider.remarks]
 
     @property
     def feature_names(self) -> tuple[str, ...]:

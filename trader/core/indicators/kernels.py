@@ -7,6 +7,7 @@ of files do not matter, and a changed source never meets an old result.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import logging
 import os
@@ -21,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from trader.core.indicators import sources
+from trader.core.indicators.bits import violations
 from trader.core.indicators.generate import GENERATOR_VERSION, leaf_name
+from trader.core.types.errors import KernelError
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ Kernel = Callable[..., Any]
 
 _lock = threading.RLock()
 _cache_dir: Path | None = None
+_plain_remarks: dict[str, list[str]] = {}
 _kernels: dict[tuple[str, str], Kernel] = {}
 
 
@@ -55,7 +59,7 @@ def kernel(name: str, text: str, leaves: Sequence[Callable[..., Any]], signature
     """The function `name` of a driver's text, with its leaves in place; the same one for the same fingerprint.
 
     `signature` are its argument types in numba's words; it is compiled for them at once, so that no
-    call ever compiles. Raises KernelError where a leaf does not compile.
+    call ever compiles. What does not compile runs as plain Python, slower, and `remarks_on` says why.
     """
     key = (name, fingerprint(text, leaves, signature))
     with _lock:
@@ -76,7 +80,31 @@ def _built(name: str, text: str, leaves: Sequence[Callable[..., Any]], signature
     module = _module(f"qd_{name}_{digest[:24]}", text, leaves)
     plain: Kernel = getattr(module, name)
     compiler = _compiler() if is_compiled() else None
-    return compiler.compiled(plain, signature, digest, _cache_dir) if compiler else _quiet(plain)
+    if compiler is None:
+        return _quiet(plain)
+    try:
+        ready: Kernel = compiler.compiled(plain, signature, digest, _cache_dir)
+    except KernelError as error:
+        remarks = [_first_line(error), *_unsafe(leaves)]
+        _plain_remarks[digest] = remarks
+        logger.warning("%s runs as plain Python, slower: %s", name, "; ".join(remarks))
+        return _quiet(plain)
+    return ready
+
+
+def remarks_on(text: str, leaves: Sequence[Callable[..., Any]], signature: str) -> list[str]:
+    """Why a kernel runs as plain Python although there is a compiler, and where its bits may differ; else empty."""
+    return list(_plain_remarks.get(fingerprint(text, leaves, signature), []))
+
+
+def _unsafe(leaves: Sequence[Callable[..., Any]]) -> list[str]:
+    functions = [function for function in leaves if inspect.isfunction(function)]
+    return [f"bits may differ: {remark}" for function in functions for remark in violations(function)]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
 
 
 def _quiet(plain: Kernel) -> Kernel:

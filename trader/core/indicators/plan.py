@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -140,6 +141,13 @@ def machine_signature() -> str:
 
 def machine_kernel(plan: Plan) -> kernels.Kernel:
     """The live driver of a plan's kinds of steps, compiled once per set of kinds."""
-    return kernels.kernel(
-        "run", machine_source(plan.kinds), [kind.function for kind in plan.kinds], machine_signature()
-    )
+    return kernels.kernel("run", *_machine_parts(plan))
+
+
+def machine_remarks(plan: Plan) -> list[str]:
+    """Why the live driver runs as plain Python; empty where it is compiled."""
+    return kernels.remarks_on(*_machine_parts(plan))
+
+
+def _machine_parts(plan: Plan) -> tuple[str, list[Callable[..., Any]], str]:
+    return machine_source(plan.kinds), [kind.function for kind in plan.kinds], machine_signature()
