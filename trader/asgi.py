@@ -12,6 +12,7 @@ pages = get_asgi_application()  # sets Django up: what follows imports models
 from django.conf import settings  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 
+import_string("apps.common.logs.logs_configure")(os.environ.get("QD_PROCESS", "web"))
 application = ProtocolTypeRouter(
     {
         "http": pages,

@@ -146,9 +146,9 @@ def test_the_position_limit_refuses_with_number_and_limit(day):
 
 def test_at_most_one_order_of_the_venue_for_each_of_ours_and_each_fill_booked_once(day):
     accepted = day.ledger("order")
-    ids = [row["orderLinkId"] for row in accepted]
+    ids = [row["link_id"] for row in accepted]
     assert len(ids) == len(set(ids))
-    venue_fills = {row["execId"] for row in day.ledger("fill")}
+    venue_fills = {row["exec_id"] for row in day.ledger("fill")}
     booked = [row[0] for row in day.query("select venue_fill_id from execution_fill")]
     assert len(booked) == len(set(booked))
     assert set(booked) == venue_fills
