@@ -1,13 +1,15 @@
 """The kill switch on real servers that are stopped, paused and killed under it."""
 
 import asyncio
+import fcntl
+import os
 import time
 
 import msgspec
 import pytest
 
+from apps.risk.killswitch import acts, switch
 from apps.risk.killswitch import reader as reader_module
-from apps.risk.killswitch import switch
 from apps.risk.killswitch.records import ALL, CLEAR, ENGAGED, UNCLEAR, Record
 from apps.risk.killswitch.switch import OK, KillError, KillReleaseRefused, readings_take
 from tests.apps.risk.servers import Bench, bench, pause, reading, resume, until
@@ -307,3 +309,52 @@ async def test_a_change_is_told(desk):
         told.clear()
         await act(desk, switch.engage, ALL, "ann")
         await until(lambda: told)
+
+
+async def test_an_act_with_the_database_stopped_is_journalled_and_answered_at_once(desk):
+    desk.gone("database")
+    places = desk.places()
+    started = time.monotonic()
+    result = await acts.kill_engage(ALL, "ann", "the database is gone", places=places)
+    assert time.monotonic() - started < 2.0
+    assert {name for name, words in result.written.items() if words == OK} == {"bus", "file"}
+    assert acts.journal_of(places).has_unbooked()
+    await places.close()
+    desk.back("database")
+
+
+@pytest.mark.parametrize("name", ["database", "bus"])
+async def test_a_paused_server_holds_an_engagement_up_by_its_own_timeout_only(desk, name):
+    pause({"database": desk.postgres, "bus": desk.valkey}[name])
+    places = desk.places(timeout_s=0.3)
+    async with reading(desk) as reader:
+        engaging = asyncio.create_task(switch.engage(ALL, "ann", places=places))
+        assert await until(lambda: reader.verdict().state == ENGAGED) < 0.2, "the others do not wait"
+        result = await engaging
+        assert "no answer within 0.3 s" in result.written[name] or "no connection within 0.3 s" in result.written[name]
+        resume({"database": desk.postgres, "bus": desk.valkey}[name])
+    await places.close()
+
+
+async def test_a_lock_left_by_a_paused_process_costs_the_file_only(desk):
+    descriptor = os.open(desk.kill_folder / "kill.lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    places = desk.places(timeout_s=0.3)
+    result = await switch.engage(ALL, "ann", places=places)
+    os.close(descriptor)
+    await places.close()
+    assert "another process holds its lock" in result.written["file"]
+    assert (result.written["database"], result.written["bus"]) == (OK, OK)
+    async with reading(desk):
+        for _ in range(50):
+            if (await records(desk))["file"] == (ENGAGED, 2):
+                break
+            await asyncio.sleep(0.05)
+    assert (await records(desk))["file"] == (ENGAGED, 2), "mirrored once the lock was free"
+
+
+async def test_a_reading_is_judged_by_its_age_though_nothing_else_has_changed(desk):
+    async with reading(desk, fresh_ms=1000) as reader:
+        verdict = reader.verdict()
+        assert verdict.adds_risk_allowed
+        assert 0 <= verdict.age_ms < 200, "polled often enough for the strict limit"
