@@ -11,7 +11,7 @@ from apps.common.models import TopicSequence
 from apps.dashboard.formatting import ns_of
 from apps.dashboard.rows import OPEN_STATES, Row, model_values
 from apps.execution.models import Fill, Order, Reconciliation
-from apps.market.models import Universe
+from apps.market.models import Instrument
 from apps.portfolio.models import Account, EquitySnapshot, Position
 from apps.risk.models import Limit, Refusal
 from apps.strategies.models import Decision, Signal
@@ -117,16 +117,17 @@ def reconciliation_last(account: Account) -> Reconciliation | None:
 
 
 def instruments_collected(account: Account | None) -> list[int]:
-    """Return the ids of the instruments that are collected at the account's venue, or anywhere."""
-    found = Universe.objects.filter(is_collected=True)
+    """Return the ids of the instruments that are collected at the account's venue, or anywhere, by venue and symbol."""
+    found = Instrument.objects.filter(universes__is_collected=True, listed_to__isnull=True)
     if account is not None:
         found = found.filter(venue=account.venue_id)
-    return list(
-        found.filter(members__isnull=False)
-        .order_by("members__venue__code", "members__symbol")
-        .values_list("members", flat=True)
-        .distinct()
-    )
+    return list(found.order_by("venue__code", "symbol").values_list("pk", flat=True).distinct())
+
+
+def instrument_busiest(ids: list[int]) -> int | None:
+    """Return which of these instruments turns over most in a day; the first where the venue does not say."""
+    found = Instrument.objects.filter(pk__in=ids).order_by(F("turnover_24h").desc(nulls_last=True), "symbol")
+    return found.values_list("pk", flat=True).first()
 
 
 def fills_between(instrument_id: int, accounts: list[int], start: datetime, limit: int = 400) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from django.views.decorators.http import require_GET
 
 from apps.risk.models import Halt, Limit, Refusal
 
-SHARES = {Limit.Check.GROSS_EXPOSURE, Limit.Check.NET_EXPOSURE, Limit.Check.PRICE_COLLAR, Limit.Check.DAILY_LOSS}
+SHARES = {Limit.Check.PRICE_COLLAR, Limit.Check.DAILY_LOSS}
 SHOWN = 50
 
 

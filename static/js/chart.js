@@ -2,6 +2,8 @@
 import { moment, number, signed, tone, zone } from "./format.js";
 
 const WINDOW = 600;
+const MARKS = 80; // lightweight-charts grows slow with many
+const MARKS_WITH_WORDS = 6;
 
 /** A colour of the theme as the canvas can use it: tokens are `light-dark()`, so the browser resolves them. */
 function colour(name, alpha = 1) {
@@ -133,14 +135,14 @@ export class PriceChart {
     const gain = colour("--gain");
     const loss = colour("--loss");
     const first = this.bars[0]?.[0] ?? Infinity;
-    const shown = this.fills.filter((fill) => fill.t >= first).slice(-80);
+    const shown = merged(this.fills.filter((fill) => fill.t >= first), this.timeframe).slice(-MARKS);
     this.marks.setMarkers(
-      shown.map((fill) => ({
-        time: fill.t - (fill.t % this.timeframe),
-        position: fill.side === "buy" ? "belowBar" : "aboveBar",
-        shape: fill.side === "buy" ? "arrowUp" : "arrowDown",
-        color: fill.side === "buy" ? gain : loss,
-        text: shown.length > 8 ? "" : `${fill.side} ${number(fill.price, this.decimals)}`,
+      shown.map(({ time, side, price, count }, place) => ({
+        time,
+        position: side === "buy" ? "belowBar" : "aboveBar",
+        shape: side === "buy" ? "arrowUp" : "arrowDown",
+        color: side === "buy" ? gain : loss,
+        text: shown.length - place > MARKS_WITH_WORDS ? "" : `${side} ${number(price, this.decimals)}${count > 1 ? ` (${count})` : ""}`,
       })),
     );
   }
@@ -163,6 +165,20 @@ export class PriceChart {
   volumeOf(bar) {
     return { time: bar[0], value: bar[5], color: bar[4] >= bar[1] ? this.gainVolume : this.lossVolume };
   }
+}
+
+/** Fills of one side in one candle are one mark, at their mean price: an order often fills in parts. */
+function merged(fills, timeframe) {
+  const marks = new Map();
+  for (const fill of fills) {
+    const time = fill.t - (fill.t % timeframe);
+    const key = `${time} ${fill.side}`;
+    const mark = marks.get(key) ?? { time, side: fill.side, price: 0, count: 0 };
+    mark.count += 1;
+    mark.price += (fill.price - mark.price) / mark.count;
+    marks.set(key, mark);
+  }
+  return [...marks.values()].sort((a, b) => a.time - b.time);
 }
 
 function candle(bar) {

@@ -103,6 +103,7 @@ export function settle() {
   for (const button of document.querySelectorAll("[data-kill]")) {
     if ("holding" in button.dataset) continue;
     const on = engaged.has(button.dataset.kill);
+    button.style.setProperty("--held", "0");
     button.dataset.state = on ? "engaged" : "ready";
     button.querySelector(".words").textContent = on ? "Engaged" : "Hold to stop";
     button.setAttribute("aria-label", on ? "Kill switch is engaged" : button.dataset.label || button.getAttribute("aria-label"));

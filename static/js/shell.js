@@ -104,6 +104,8 @@ search();
 localise(document);
 listenToHtmx();
 settleToasts();
+const { theme } = document.documentElement.dataset;
+localStorage.setItem("adminTheme", JSON.stringify(theme === "system" ? "auto" : theme)); // where the admin's skin looks
 const connection = live(given.socket);
 strip.follow(connection);
 killTopics(connection);

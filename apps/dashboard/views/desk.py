@@ -44,7 +44,7 @@ def desk(request: HttpRequest) -> HttpResponse:
         "counts": selectors.counts_of(account, day) if day else {"fills_today": 0, "refusals_today": 0},
         "reconciliation": selectors.reconciliation_last(account),
         "instruments": instruments,
-        "chosen": _chosen(instruments, lists["positions"]),
+        "chosen": _chosen(instruments, lists["positions"], ids),
         "timeframes": TIMEFRAMES,
         **lists,
     }
@@ -63,10 +63,10 @@ def _lists(account: Account) -> dict[str, list[rows.Row]]:
     }
 
 
-def _chosen(instruments: list[Any], positions: list[rows.Row]) -> Any:
-    """Return the instrument that the chart starts with: one that is held, else the first."""
-    held = {row["instrument_id"] for row in positions}
-    return next((label for label in instruments if label.id in held), next(iter(instruments), None))
+def _chosen(instruments: list[Any], positions: list[rows.Row], collected: list[int]) -> Any:
+    """Return the instrument that the chart starts with: one that is held, else the busiest."""
+    wanted = {row["instrument_id"] for row in positions} or {selectors.instrument_busiest(collected)}
+    return next((label for label in instruments if label.id in wanted), next(iter(instruments), None))
 
 
 def _live(account: Account, context: dict[str, Any], since: dict[str, int]) -> dict[str, Any]:

@@ -21,10 +21,9 @@ EMPTY, BACKFILLED = 1, 2
 
 @require_GET
 def first(request: HttpRequest) -> HttpResponse:
-    """Go to an instrument: the first that is collected."""
-    ids = selectors.instruments_collected(shell_of(request).account)
-    known = labels.all()
-    chosen = next((known[key] for key in ids if key in known), next(iter(known.values()), None))
+    """Go to an instrument: the busiest that is collected."""
+    key = selectors.instrument_busiest(selectors.instruments_collected(shell_of(request).account))
+    chosen = labels.get(key) if key is not None else None
     return redirect(chosen.url) if chosen else render(request, "dashboard/market_empty.html", {"page": "market"})
 
 

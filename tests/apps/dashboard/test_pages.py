@@ -146,8 +146,11 @@ def test_viewer_sees_no_order_form_and_a_trader_does(desk, as_role):
     assert 'id="new-order"' in as_role("trader").get("/").content.decode()
 
 
-def test_market_index_goes_to_the_first_collected_instrument(desk, as_role):
+def test_market_index_goes_to_the_busiest_collected_instrument(desk, as_role):
     assert as_role("viewer").get("/market/").url == "/market/bybit-sim/btc-usdt/"
+    desk.eth.turnover_24h = 5
+    desk.eth.save()
+    assert as_role("viewer").get("/market/").url == "/market/bybit-sim/eth-usdt/"
 
 
 def test_market_page_of_an_unknown_instrument_is_not_found(desk, as_role):
