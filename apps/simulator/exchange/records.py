@@ -134,7 +134,6 @@ class AccountRecord(msgspec.Struct):
     positions: dict[str, PositionRecord] = {}
     leverages: dict[str, Decimal] = {}
     realised: dict[str, Decimal] = {}
-    disconnect_window_s: int = 0
 
     def wallet(self, coin: str) -> Decimal:
         """Return the balance of a coin, 0 where it never had any."""
@@ -145,7 +144,11 @@ class AccountRecord(msgspec.Struct):
         self.wallets[coin] = self.wallet(coin) + amount
 
     def position(self, symbol: str) -> PositionRecord:
-        """Return a position, flat where there never was one."""
+        """Return a position to look at; a flat one where there never was one."""
+        return self.positions.get(symbol) or PositionRecord()
+
+    def position_kept(self, symbol: str) -> PositionRecord:
+        """Return a position to change; it is kept from now on."""
         return self.positions.setdefault(symbol, PositionRecord())
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 from aiohttp import web
 
+from apps.simulator.exchange import order_socket
 from apps.simulator.exchange.auth import Keys, token_make
 from apps.simulator.exchange.context import CONTEXT, ExchangeContext, ExchangeOptions
 from apps.simulator.exchange.control import control_routes
@@ -60,6 +61,7 @@ def rest_app(context: ExchangeContext, mounts: Iterable[Mount] = ()) -> web.Appl
     app[CONTEXT] = context
     private_routes(app)
     app.router.add_get("/v5/private", context.private.handle)
+    app.router.add_get("/v5/trade", order_socket.handle)
     for mount in mounts:
         mount(app, context)
     app.cleanup_ctx.append(_flushing)

@@ -129,7 +129,7 @@ class Settlement:
         fee: Decimal,
         market_ns: int,
     ) -> tuple[Decimal, str, Decimal]:
-        position, ms = account.position(spec.symbol), market_ns // MS
+        position, ms = account.position_kept(spec.symbol), market_ns // MS
         before = position.quantity
         holding, realised = holding_trade(position.holding, quantity * order.sign, price)
         if not before and holding.quantity:

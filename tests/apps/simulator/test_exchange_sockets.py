@@ -184,3 +184,13 @@ async def test_a_reader_that_falls_far_behind_is_closed(venue: Exchange, monkeyp
         for _ in range(10_001):
             venue.context.private.publish(uid, "order", [{"category": "spot"}])
         await until(lambda: not venue.context.private.connections, "the connection is closed")
+
+
+async def test_the_order_socket_says_that_it_is_not_offered(venue: Exchange) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(venue.socket + "/v5/trade") as socket:
+        client = Bare(socket)
+        answer = await client.ask(op="order.create", reqId="9", args=[{}])
+        assert (answer["retCode"], answer["reqId"], answer["op"]) == (10001, "9", "order.create")
+        assert "send orders by REST" in answer["retMsg"]
+        await socket.send_str("[")
+        assert (await client.next())["retCode"] == 10001
