@@ -50,14 +50,15 @@ class Live:
         head = np.array([0, window, len(memory), *bound], dtype=np.float64)
         self._head = head[1:].tobytes()
         self._arena = np.concatenate([head, state, memory, np.full(2 * window, np.nan)])
-        self._inputs = len(step.inputs)
         self._driver = kernels.kernel("update", update_source(step), [step.function], _update_signature(step))
 
     def update(self, *values: float) -> float | tuple[float, ...]:
         """Take one value of each input; return the step's output, NaN until warm."""
-        if len(values) != self._inputs:
-            raise KernelError(f"step {self.step.name} takes {', '.join(self.step.inputs)}; got {len(values)} values")
-        result: float | tuple[float, ...] = self._driver(self._arena, *values)
+        try:
+            result: float | tuple[float, ...] = self._driver(self._arena, *values)
+        except TypeError as error:
+            wanted = ", ".join(self.step.inputs)
+            raise KernelError(f"step {self.step.name} takes numbers {wanted}; got {len(values)} values") from error
         return result
 
     def snapshot(self) -> bytes:
