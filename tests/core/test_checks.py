@@ -116,13 +116,25 @@ def test_below_the_venues_minimums_is_refused():
 
 
 def test_a_reducing_order_is_asked_only_whether_it_is_held_and_large_enough():
-    state = replace(STATE, held=2.0, equity=-5.0, owner=Book(orders_last_minute=10**6), net=Book(day_profit=-1e9))
+    owner = Book(position=2.0, orders_last_minute=10**6)
+    state = replace(STATE, held=2.0, equity=-5.0, owner=owner, net=Book(day_profit=-1e9))
     order = replace(ORDER, side=Side.SELL, adds_risk=False)
     results = checks(order, state, Limits(orders_per_minute=0), Limits(daily_loss=0.0))
     assert refusal_of(results) is None
     assert [result.name for result in results] == [Check.COMPLETE, Check.HELD, Check.MINIMUM, Check.MINIMUM]
     refusal = refusal_of(checks(replace(order, quantity=2.1), state, WIDE, WIDE))
     assert (refusal.name, refusal.number, refusal.limit) == (Check.HELD, 2.1, 2.0)
+
+
+def test_an_order_that_lowers_the_net_but_opens_its_owners_position_is_asked_the_owners_limits():
+    # a person buys while a deployment is short: the account's risk falls, the person's own position opens
+    state = replace(STATE, held=5.0, net=replace(STATE.net, position=-5.0, orders_last_minute=10**6))
+    order = replace(LINEAR, adds_risk=False)
+    results = checks(order, state, WIDE, Limits(orders_per_minute=0))
+    assert refusal_of(results) is None
+    assert {result.scope for result in results} == {"order", "owner"}
+    refusal = refusal_of(checks(order, state, replace(WIDE, position_notional=199.0), WIDE))
+    assert (refusal.name, refusal.scope) == (Check.POSITION_NOTIONAL, "owner")
 
 
 def test_spot_orders_do_not_count_as_leverage():

@@ -62,8 +62,9 @@ class Book:
 class RiskState:
     """What the checks see: the account's equity, the instrument's market, and both books.
 
-    `mark` is the market's price of the instrument in quote. `held` is what the owner may reduce by:
-    the absolute quantity on the side that the order closes, never more than the venue's net.
+    `mark` is the market's price of the instrument in quote. `held` is what an order that adds no risk
+    may take, without sign, on the side that it closes: for an owner who closes, what he holds and
+    never more than the venue's net; on a contract, for one who does not, the venue's net.
     """
 
     equity: float
@@ -112,8 +113,9 @@ def checks(order: OrderIntent, state: RiskState, owner: Limits, net: Limits) -> 
 
     `owner` are the tightest limits of the order's deployment (or person), `net` those of the whole
     account; each is asked of its own book. An order that adds no risk is asked only whether it is
-    complete, held, and above the venue's minimums (DESIGN 7.11). A number or limit that is not a
-    number refuses.
+    complete, held, and above the venue's minimums (DESIGN 7.11); but where it lowers the account's
+    net and yet opens its owner's position, the owner's limits are asked too. A number or limit that
+    is not a number refuses.
     """
     results: list[CheckResult] = []
     refused = False
@@ -139,12 +141,20 @@ def _row(order: OrderIntent, state: RiskState, owner: Limits, net: Limits) -> It
         yield _Asked(Check.HELD, "order", order.quantity, state.held)
     yield _Asked(Check.MINIMUM, "order", order.quantity, state.min_quantity, at_least=True)
     yield _Asked(Check.MINIMUM, "order", order.quantity * order.price, state.min_notional, at_least=True)
-    if order.adds_risk:
+    if not order.adds_risk:
+        if _opens(order, state.owner):
+            yield from _limit_row(order, state, "owner", owner)
+    else:
         # limit by limit, the deployment's own before the account's net
         pairs = zip(_limit_row(order, state, "owner", owner), _limit_row(order, state, "net", net), strict=True)
         for of_owner, of_net in pairs:
             yield of_owner
             yield of_net
+
+
+def _opens(order: OrderIntent, book: Book) -> bool:
+    """Whether an order moves its owner's position away from zero; an unknown position counts as zero."""
+    return not abs(book.position + order.side.sign * order.quantity) <= abs(book.position)
 
 
 def _limit_row(order: OrderIntent, state: RiskState, scope: Scope, limits: Limits) -> Iterator[_Asked]:
