@@ -13,16 +13,20 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from apps.simulator.exchange.context import ExchangeContext, ExchangeOptions
 from apps.simulator.exchange.server import control_app, exchange_build, rest_app
-from apps.simulator.markets.base import MINUTE_NS, EventSink, MarketError, MarketSource
+from apps.simulator.markets.base import MINUTE_NS, MarketError, MarketSource
 from apps.simulator.markets.board import MarketBoard
 from apps.simulator.markets.clock import MarketClock
 from apps.simulator.markets.driver import Driver
 from apps.simulator.public.assembly import ExchangeWatch, PublicSide
+
+if TYPE_CHECKING:
+    from apps.simulator.markets.plan import ReplayPosition
 
 HOST = "127.0.0.1"
 
@@ -84,7 +88,7 @@ def simulate(options: argparse.Namespace) -> int:
         return 2
 
 
-def market_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[EventSink]]:
+def market_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[ReplayPosition]]:
     """Return the source, its clock, and what else follows the market, as the options say."""
     if options.market == "synthetic":
         from apps.simulator.markets.synthetic import SyntheticMarket
@@ -96,7 +100,7 @@ def market_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock,
     return _replay_open(options)
 
 
-def _replay_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[EventSink]]:
+def _replay_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[ReplayPosition]]:
     from apps.simulator.markets.plan import ReplayPosition, replay_plan, time_text
     from apps.simulator.markets.replay import ReplayMarket
 
@@ -150,6 +154,8 @@ async def _serve(options: argparse.Namespace) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for follower in followers:
+            follower.save(clock.market_ns())
         for runner in runners:
             await runner.cleanup()
         context.ledger.close()

@@ -43,8 +43,8 @@ class MarketClock:
         self.from_ns = start_ns if from_ns is None else from_ns
         self.end_ns = end_ns
         self.speed = speed
-        self.running = not paused
-        self.ended = False
+        self.ended = end_ns is not None and start_ns >= end_ns
+        self.running = not paused and not self.ended
         self.horizon_ns = start_ns
         self.halts: set[str] = set()
         self.changed: Callable[[], None] = lambda: None

@@ -19,7 +19,6 @@ from apps.simulator.markets.base import (
     MinuteEnd,
     PrintEvent,
 )
-from apps.simulator.markets.clock import MarketClock
 from apps.simulator.markets.files import file_find, file_read
 from apps.simulator.markets.recording import SPAN_GAP_NS, Recording, Terms, recording_make
 
@@ -154,9 +153,8 @@ class ReplayRecord(msgspec.Struct, forbid_unknown_fields=True):
 class ReplayPosition:
     """Keeps a replay's market time in `folder/market.json`, so that starting it again goes on from there."""
 
-    def __init__(self, path: Path, replay: dict[str, str], clock: MarketClock | None = None) -> None:
+    def __init__(self, path: Path, replay: dict[str, str]) -> None:
         self._path, self._replay = path, replay
-        self.clock = clock
 
     def load(self, default_ns: int) -> int:
         """Return where the market stood; another replay's folder is refused."""
@@ -181,7 +179,7 @@ class ReplayPosition:
         os.replace(part, self._path)
 
     def on_minute_end(self, event: MinuteEnd) -> None:
-        """Save at each minute's end; within a minute, the start of it counts."""
+        """Save at each minute's end; a process that is killed goes on from the start of its minute."""
         self.save(event.market_ns)
 
     def on_print(self, event: PrintEvent) -> None:

@@ -83,8 +83,9 @@ class SyntheticMarket:
     def history(self, key: Key, until_ns: int) -> np.ndarray:
         """Return the minutes that end by `until_ns`: three days, or more where the simulator was away."""
         self._advance_past(until_ns)
-        number = self._index[key]
-        rows = np.concatenate([bars[number] for bars in self._bars]) if self._bars else np.empty(0, BAR_DTYPE)
+        if len(self._bars) > 1:
+            self._bars = [np.concatenate(self._bars, axis=1)]
+        rows = self._bars[0][self._index[key]] if self._bars else np.empty(0, BAR_DTYPE)
         return rows[rows["open_ns"] < until_ns]
 
     def fundings(self, key: Key, until_ns: int) -> list[FundingEvent]:
@@ -208,7 +209,8 @@ class SyntheticMarket:
         while len(self._starts) > 1 and self._starts[1][0] <= until_ns - HISTORY_NS:
             self._starts.popleft()
         first_ns, state = self._starts[0]
-        self._bars = [bars for bars in self._bars if bars["open_ns"][0, 0] >= first_ns]
+        newer = (bars[:, bars["open_ns"][0] >= first_ns] for bars in self._bars)
+        self._bars = [bars for bars in newer if bars.size]
         if self._path:
             record_save(self._path, msgspec.structs.replace(self._record, first_open_ns=first_ns, state=state))
 

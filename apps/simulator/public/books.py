@@ -8,7 +8,7 @@ from apps.simulator.markets.base import Level
 from apps.simulator.markets.board import InstrumentState
 from apps.simulator.public.formats import Format, ms
 
-DEPTHS = (1, 50, 200)
+DEPTHS = (1, 50, 200, 1000)
 
 
 class BookTopic:

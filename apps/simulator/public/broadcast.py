@@ -30,6 +30,7 @@ from apps.simulator.public.books import DEPTHS, BookTopic
 from apps.simulator.public.connection import QUEUE_HIGH, Connection
 from apps.simulator.public.formats import Format, ms
 from apps.simulator.public.intervals import INTERVALS, end_of, open_of
+from apps.simulator.public.klines import kline_data
 from apps.simulator.public.prints import print_data
 from apps.simulator.public.tickers import ticker_row
 
@@ -249,24 +250,10 @@ class Broadcaster:
             self._kline_send(key, interval, open_ns, end_ns, confirm=True)
 
     def _kline_send(self, key: Key, interval: str, open_ns: int, market_ns: int, confirm: bool) -> None:
-        state, form, topic = self._board[key], self._forms[key], f"kline.{interval}.{key[1]}"
-        end_ns = end_of(interval, open_ns)
-        bar = _bar(state, interval, open_ns, end_ns)
-        if bar is None:
+        topic = f"kline.{interval}.{key[1]}"
+        data = kline_data(self._board[key], self._forms[key], interval, open_ns, market_ns, confirm)
+        if data is None:
             return
-        data = {
-            "start": ms(open_ns),
-            "end": ms(end_ns) - 1,
-            "interval": interval,
-            "open": form.price(int(bar[1])),
-            "close": form.price(int(bar[4])),
-            "high": form.price(int(bar[2])),
-            "low": form.price(int(bar[3])),
-            "volume": form.size(int(bar[5])),
-            "turnover": form.turnover(float(bar[6])),
-            "confirm": confirm,
-            "timestamp": ms(min(market_ns, max(state.last_print_ns, open_ns))),
-        }
         frame = {"topic": topic, "data": [data], "ts": ms(market_ns), "type": "snapshot"}
         self._send(key[0], topic, frame, market_ns, "confirm" if confirm else "")
 
@@ -314,26 +301,3 @@ def _topic_known(parts: list[str]) -> bool:
     if len(parts) != 3:
         return False
     return (parts[0] == "orderbook" and parts[1] in map(str, DEPTHS)) or (parts[0] == "kline" and parts[1] in INTERVALS)
-
-
-def _bar(state: InstrumentState, interval: str, open_ns: int, end_ns: int) -> tuple | None:
-    """Return the bar that opens at `open_ns` as far as it has come, as a row of BAR_DTYPE."""
-    if interval == "1" and state.open_ns == open_ns:
-        return state.minute_now() if state.last else None
-    span = (end_ns - open_ns) // 60_000_000_000
-    closed = state.bars.view()[-span:]
-    rows = closed[closed["open_ns"] >= open_ns].tolist()
-    if state.open_ns < end_ns and state.last:
-        rows.append(state.minute_now())
-    if not rows:
-        return None
-    return (
-        open_ns,
-        rows[0][1],
-        max(row[2] for row in rows),
-        min(row[3] for row in rows),
-        rows[-1][4],
-        sum(row[5] for row in rows),
-        sum(row[6] for row in rows),
-        sum(row[7] for row in rows),
-    )

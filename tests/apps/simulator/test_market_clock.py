@@ -135,6 +135,17 @@ async def test_a_replay_ends_at_its_end():
     assert len(board["spot", "BTCUSDT"].bars) == 4
 
 
+async def test_a_replay_opened_at_its_end_has_ended_and_prints_nothing():
+    source = ReplayMarket([recording("BTC/USDT", ROWS)], AT, AT + 3 * MINUTE_NS, AT + 3 * MINUTE_NS)
+    driver, clock, board, kept = market(source, paused=False)
+    assert (clock.ended, clock.running) == (True, False)
+    before = len(kept.events)
+    async with _moving(driver):
+        await driver.until_reached(AT + 9 * MINUTE_NS)
+    assert len(kept.events) == before
+    assert len(board["spot", "BTCUSDT"].bars) == 3
+
+
 async def test_a_fast_replay_keeps_its_pace():
     driver, clock, _, kept = market(_source(), paused=False, speed=600.0)
     async with _moving(driver):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_books_are_whole_uncrossed_and_quote_the_print_that_made_them(seven):
 def test_a_move_changes_few_levels_of_the_book(seven):
     books = [event for event in seven.minute(OPEN) if isinstance(event, BookEvent) and event.key == BTC]
     shares = [
-        len(set(before.bids[:50]) & set(after.bids[:50])) / 50 for before, after in zip(books, books[1:], strict=False)
+        len(set(before.bids[:50]) & set(after.bids[:50])) / 50 for before, after in pairwise(books)
     ]
     assert np.mean(shares) > 0.8
 

@@ -201,3 +201,12 @@ def test_speeds_are_numbers_above_0_or_max():
     for wrong in ("0", "-1", "fast", "nan"):
         with pytest.raises(Exception, match="is no speed"):
             speed_parse(wrong)
+
+
+def test_the_management_command_has_the_same_options(capsys):
+    from django.core.management import get_commands, load_command_class
+
+    assert get_commands()["simulate"] == "apps.simulator"
+    parser = load_command_class("apps.simulator", "simulate").create_parser("manage.py", "simulate")
+    options = parser.parse_args(["--state", "s", "--market", "replay", "--speed", "max", "--paused"])
+    assert (options.market, options.paused, math.isinf(options.speed)) == ("replay", True, True)
