@@ -9,6 +9,7 @@ from apps.simulator.public.formats import decimals_of, plain
 
 LAUNCHED_MS = "1577836800000"  # 2020-01-01: before any market here
 MAX_LOTS = 10**12
+MAINTENANCE = "0.005"  # of a position's value
 
 
 def instrument_info(spec: InstrumentSpec, halted: bool) -> dict[str, Any]:
@@ -81,12 +82,12 @@ def _linear_info(spec: InstrumentSpec, halted: bool) -> dict[str, Any]:
 
 
 def risk_tier(spec: InstrumentSpec, number: int) -> dict[str, Any]:
-    """Return the one risk tier of a perpetual: maintenance is half of the least initial margin."""
+    """Return the one risk tier of a perpetual; the engine's maintenance margin is the same for all."""
     return {
         "id": number,
         "symbol": spec.symbol,
         "riskLimitValue": "100000000",
-        "maintenanceMargin": plain(1 / (2 * spec.max_leverage)),
+        "maintenanceMargin": MAINTENANCE,
         "initialMargin": plain(1 / spec.max_leverage),
         "isLowestRisk": 1,
         "maxLeverage": plain(spec.max_leverage),
