@@ -12,6 +12,7 @@ from tests.apps.common.samples import Note
 
 register_topic("test.price", "state")
 register_topic("test.quote", "state")
+register_topic("test.large", "state")
 register_topic("test.price.secret", "state", permission="admin")
 register_topic("test.others", "log")
 register_topic(

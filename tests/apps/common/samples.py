@@ -41,6 +41,7 @@ class Renamed(Message):
 
 
 register_state("test.price", Price)
+register_state("test.large", Note)
 register_log("test.notes", Note)
 register_log("test.others", Note)
 register_bars("testvenue", Closed)
