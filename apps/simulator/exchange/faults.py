@@ -110,6 +110,11 @@ class Faults:
         for frame, write in held.values():
             write(frame)
 
+    @property
+    def are_on(self) -> bool:
+        """Whether any fault may be on."""
+        return bool(self._active)
+
     def listed(self) -> list[dict[str, Any]]:
         """Return the faults that are on, with how often each was used."""
         self._prune()

@@ -46,23 +46,25 @@ def private_routes(app: web.Application) -> None:
 async def gateway(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request in, note it and its outcome, and do to it what the faults say."""
     context = request.app[CONTEXT]
-    address = request.remote or ""
-    if not context.limits.address_allows(address):
-        return _forbidden()
-    if request.headers.get("Upgrade", "").lower() == "websocket":
-        return await handler(request)
+    is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
     body = await request.read() if request.method == "POST" else b""
     row = context.ledger.add(
         "request",
         context.market_ns(),
-        method=request.method,
+        method="SOCKET" if is_socket else request.method,
         path=request.path,
         body=essentials(request, body),
         api_key=request.headers.get("X-BAPI-API-KEY", ""),
         signed_ms=request.headers.get("X-BAPI-TIMESTAMP", ""),
-        outcome=None,
+        outcome="opened" if is_socket else None,
     )
     request[ROW] = row
+    if not context.limits.address_allows(request.remote or ""):
+        row["outcome"] = "http 403"
+        context.ledger.changed(row)
+        return _forbidden()
+    if is_socket:
+        return await handler(request)
     context.faults.crash("request", request.path)
     response = await _faulty_before(context, request)
     if response is None:
@@ -194,8 +196,9 @@ async def _faulty_after(
         context.ledger.changed(request[ROW])
         await asyncio.sleep((fault.ms or HELD_MS) / 1000)
         return _dropped(request)
-    # once the answer's bytes have left: the next turn of the loop is too early, a millisecond is not
-    asyncio.get_running_loop().call_later(0.002, faults.crash, "answered", path)
+    if faults.are_on:
+        # once the answer's bytes have left: the next turn of the loop is too early, two milliseconds are not
+        asyncio.get_running_loop().call_later(0.002, faults.crash, "answered", path)
     return response
 
 

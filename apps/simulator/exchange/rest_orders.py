@@ -241,7 +241,10 @@ def _where_ids(where: dict[str, Any], params: Params) -> None:
 
 
 def _window(context: ExchangeContext, params: Params) -> tuple[int, int]:
-    """Return the market milliseconds asked for: the last seven days where nothing is said, never more."""
+    """Return the market milliseconds asked for: the last seven days where nothing is said, never more.
+
+    Without an end there is none: a replay that was restarted may stand a little before its newest orders.
+    """
     now_ms = context.market_ns() // 1_000_000
     start, end = text(params, "startTime"), text(params, "endTime")
     for name, value in (("startTime", start), ("endTime", end)):
@@ -249,7 +252,9 @@ def _window(context: ExchangeContext, params: Params) -> tuple[int, int]:
             raise bad_request(f"params error: {name} must be in milliseconds")
     if start and not end:
         return int(start), int(start) + WEEK_MS
-    end_ms = int(end) if end else now_ms
+    if not end:
+        return now_ms - WEEK_MS, FAR
+    end_ms = int(end)
     start_ms = int(start) if start else end_ms - WEEK_MS
     if not 0 <= end_ms - start_ms <= WEEK_MS:
         raise bad_request("params error: startTime and endTime must be in order and at most 7 days apart")

@@ -36,6 +36,7 @@ CREATE INDEX IF NOT EXISTS execution_order ON execution (uid, order_id);
 CREATE INDEX IF NOT EXISTS execution_link ON execution (uid, link_id) WHERE link_id <> '';
 CREATE TABLE IF NOT EXISTS ledger (
   seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS ledger_kind ON ledger (kind, seq);
 """
 
 Record = TypeVar("Record")

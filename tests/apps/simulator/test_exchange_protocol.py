@@ -129,6 +129,7 @@ async def test_an_address_that_asks_too_often_is_shut_out_until_it_was_quiet(lim
         pass
     with pytest.raises(ccxt.RateLimitExceeded, match="403"):
         await called(limited.ccxt.fetch_balance)
+    assert (await limited.ledger("request"))[-1]["outcome"] == "http 403"
     second.ns += 5 * 10**9
     await called(limited.ccxt.fetch_balance)
 
