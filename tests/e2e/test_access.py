@@ -1,0 +1,142 @@
+"""Pages for everyone: contrast and names by axe-core in both themes, every width, no jumps, and closed sockets."""
+
+import asyncio
+
+import pytest
+import websockets
+from playwright.sync_api import expect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+PAGES = ["/", "/market/", "/risk/", "/strategies/", "/data/", "/operations/", "/scanner/", "/you/"]
+WIDTHS = [390, 768, 1280, 1440, 2560]
+TAGS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+FIRST_PAINT_MS = 100
+MOVED_AT_MOST = 0.05
+WATCH_SHIFTS = """
+window.moved = 0;
+new PerformanceObserver((list) => { 
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.moved += entry.value; })
+  .observe({type: "layout-shift", buffered: true});
+"""
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing(open_page, path, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(path, reduced_motion="reduce")
+    page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+    page.wait_for_timeout(300)
+    found = Axe().run(page, options=TAGS).response["violations"]
+    assert [(entry["id"], [node["html"][:160] for node in entry["nodes"][:3]]) for entry in found] == []
+
+
+@pytest.mark.parametrize("path", ["/sign-in/", "/sign-in/link/"])
+def test_axe_finds_nothing_before_sign_in(open_page, path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(path, person=None)
+    found = Axe().run(page, options=TAGS).response["violations"]
+    assert [(entry["id"], [node["html"][:160] for node in entry["nodes"][:3]]) for entry in found] == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_the_window(open_page, address, width):
+    page = open_page("/", width=width)
+    for path in PAGES:
+        page.goto(address + path)
+        wide = page.evaluate(
+            "() => [document.documentElement, document.querySelector('main')].map((e) => e.scrollWidth - e.clientWidth)"
+        )
+        assert max(wide) <= 0, f"{path} at {width}"
+        expect(page.locator(".strip [data-kill=all]")).to_be_in_viewport(ratio=1)
+        expect(page.locator(".rail [aria-current=page]:visible, .rail .more:visible").first).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("path", ["/", "/market/"])
+def test_nothing_jumps_after_the_first_paint(open_page, address, path):
+    page = open_page("/you/")
+    page.add_init_script(WATCH_SHIFTS)
+    page.goto(address + path)
+    page.wait_for_timeout(3000)
+    assert page.evaluate("window.moved") < MOVED_AT_MOST
+
+
+def test_first_paint_follows_the_answer_at_once(open_page, address):
+    page = open_page("/you/")
+    took = []
+    for _ in range(5):
+        page.goto(address + "/")
+        took.append(
+            page.evaluate(
+                """() => performance.getEntriesByName("first-contentful-paint")[0].startTime
+                   - performance.getEntriesByType("navigation")[0].responseEnd"""
+            )
+        )
+    assert sorted(took)[len(took) // 2] < FIRST_PAINT_MS, took
+
+
+def test_pages_are_gone_through_by_keyboard(open_page):
+    page = open_page("/")
+    page.keyboard.press("g")
+    page.keyboard.press("m")
+    page.wait_for_url("**/market/**")
+    page.keyboard.press("?")
+    expect(page.locator("#keys-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.locator("#search").fill("eth")
+    expect(page.locator("#search-results [role=option]").first).to_contain_text("ETH/")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/eth-usdt**")
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    page.locator("#tab-positions").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-orders")).to_be_visible()
+    expect(page.locator("#tab-orders")).to_be_focused()
+
+
+def test_times_are_said_in_the_persons_zone(open_page, stack):
+    page = open_page("/you/", person="lookout")
+    page.select_option("#id_time_zone", "Asia/Tokyo")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#clock")).to_contain_text("GMT+9", timeout=20_000)
+    page.select_option("#id_time_zone", "UTC")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#clock")).to_contain_text("UTC", timeout=20_000)
+
+
+@pytest.mark.parametrize("origin", ["own", "https://evil.example", None])
+def test_socket_is_refused_to_the_unknown_and_to_other_sites(address, origin):
+    host = address.removeprefix("http://")
+
+    async def opened() -> str:
+        own = address if origin == "own" else origin
+        try:
+            async with websockets.connect(f"ws://{host}/ws/", origin=own, open_timeout=10) as socket:
+                await asyncio.wait_for(socket.recv(), 10)
+        except (InvalidStatus, ConnectionClosed) as error:
+            return type(error).__name__
+        return "open"
+
+    assert asyncio.run(opened()) in ("InvalidStatus", "ConnectionClosed", "ConnectionClosedError")
+
+
+def test_socket_of_a_signed_in_person_is_refused_from_another_site(address, signed_in):
+    host = address.removeprefix("http://")
+    cookies = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in signed_in["captain"]["cookies"])
+
+    async def answer(origin: str) -> str:
+        headers = {"Cookie": cookies}
+        try:
+            async with websockets.connect(f"ws://{host}/ws/", origin=origin, additional_headers=headers) as socket:
+                await socket.send('{"op":"sub","topics":["signals"]}')
+                return "open" if await asyncio.wait_for(socket.recv(), 10) else "silent"
+        except (InvalidStatus, ConnectionClosed):
+            return "refused"
+
+    assert asyncio.run(answer(address)) == "open"
+    assert asyncio.run(answer("https://evil.example")) == "refused"
