@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from apps.execution.desk.guard import reducible
 from apps.market.models import Instrument
 from apps.market.selectors import bars_read, terms_now
-from apps.portfolio.models import Account, EquitySnapshot, Position
+from apps.portfolio.models import Account, Position
+from apps.portfolio.selectors import account_figures
 from apps.risk.selectors import limits_snapshot
 from trader.config import config
 from trader.core.risk import Book, OrderIntent, RiskState, checks, refusal_of
@@ -78,26 +80,31 @@ def preview_make(
 
 def _checked(account, instrument, side, quantity, price, net, own, terms):
     """Ask the core's checks, with what the rows know of the account."""
-    newest = EquitySnapshot.objects.filter(account=account).order_by("-market_at").first()
+    figures = account_figures([account.pk]).get(account.pk)
     limits = limits_snapshot(account.pk)
-    closes = own * side.sign < 0
     is_spot_sale = instrument.kind == "spot" and side is Side.SELL and quantity <= net
-    gross, exposure = (float(newest.gross), float(newest.net)) if newest else (0.0, 0.0)
+    nan = float("nan")
+    day = {
+        "day_start_equity": float(figures.day_start_equity) if figures else nan,
+        "day_profit": float(figures.day_profit) if figures else nan,
+    }
+    gross, exposure = (float(figures.gross), float(figures.net)) if figures else (nan, nan)
+    takes_net = instrument.kind == "linear" and net * side.sign < 0 and quantity <= abs(net)
     state = RiskState(
-        equity=float(newest.equity) if newest else float("nan"),
+        equity=float(figures.equity) if figures else nan,
         mark=float(price),
-        held=float(abs(own)) if closes else 0.0,
+        held=float(reducible(own, net, instrument.kind, side.value)),
         min_quantity=float(terms.min_quantity),
         min_notional=float(terms.min_notional),
-        owner=Book(position=float(own)),
-        net=Book(position=float(net), gross=gross, net=exposure),
+        owner=Book(position=float(own), **day),
+        net=Book(position=float(net), gross=gross, net=exposure, **day),
     )
     intent = OrderIntent(
         side=side,
         quantity=float(quantity),
         price=float(price),
         kind="spot" if instrument.kind == "spot" else "linear",
-        adds_risk=not (is_spot_sale or (closes and quantity <= abs(own))),
+        adds_risk=not (is_spot_sale or takes_net),
     )
     return checks(intent, state, limits.owner("manual", instrument.pk), limits.net(instrument.pk))
 

@@ -121,6 +121,11 @@ def sweeps_now(account_ids: list[int]) -> list[KillSweep]:
     )
 
 
+def sweeps_since(wall_s: float) -> list[KillSweep]:
+    """Return the sweeps that were at work since a wall time (seconds since 1970)."""
+    return list(KillSweep.objects.filter(updated_at__gte=datetime.fromtimestamp(wall_s, UTC)).order_by("account_id"))
+
+
 def reconciliation_last(account_id: int) -> Reconciliation | None:
     """Return the newest comparison with the venue."""
     return Reconciliation.objects.filter(account_id=account_id).first()

@@ -103,3 +103,67 @@ def stops_resting(floor: Floor) -> int:
     """How many protective stops rest at the exchange now."""
     orders = floor.exchange.call("GET", "/state")["accounts"][0]["orders"]
     return sum(1 for order in orders if float(order.get("triggerPrice") or 0) > 0)
+
+
+def test_bus_gone_for_ten_seconds_no_new_risk_leaves_and_afterwards_all_is_booked() -> None:
+    with Floor() as floor:
+        floor.desk_start()
+        floor.run_to(FALL - 1)
+        os.kill(floor.valkey.process.pid, signal.SIGSTOP)
+        gone_ns = time.time_ns()
+        floor.minute = FALL
+        floor.exchange.run_to(FALL)
+        time.sleep(10.0)
+        during = [row for row in floor.exchange.orders_of() if row["wall_ns"] > gone_ns + 300_000_000]
+        assert during == []
+        os.kill(floor.valkey.process.pid, signal.SIGCONT)
+        floor.until(lambda: floor.decided_to(FALL), "the minute is decided after all")
+        floor.run_to(FALL + 12)
+        floor.prove()
+
+
+def test_database_gone_for_ten_seconds_kill_flatten_runs_and_is_booked_afterwards() -> None:
+    with Floor() as floor:
+        floor.desk_start()
+        floor.fall()
+        floor.until(lambda: stops_resting(floor) == 1, "the deployment holds and is protected")
+        before = len(floor.exchange.ledger("order"))
+        postgres_all(floor, signal.SIGSTOP)
+        gone_ns = time.time_ns()
+        said = floor.manage("kill", "--flatten", "--reason", "drill", "--wait", "0")
+        assert "engaged" in said.stdout
+        deadline = time.monotonic() + 10.0
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+        sent = floor.exchange.ledger("order")[before:]
+        assert [row["side"] for row in sent] == ["Sell"], floor.words()
+        assert not sent[0]["adds_risk"]
+        assert floor.exchange.call("GET", "/state")["accounts"][0]["orders"] == []
+        creates = [row for row in floor.exchange.orders_of() if row["wall_ns"] > gone_ns]
+        assert {row["body"]["side"] for row in creates} == {"Sell"}
+        postgres_all(floor, signal.SIGCONT)
+        floor.until(
+            lambda: floor.query("SELECT state FROM execution_order WHERE leg = 'flatten'") == [("filled",)],
+            "the order is booked from the journal",
+        )
+        floor.until(
+            lambda: floor.query('SELECT "left", positions_left FROM execution_killsweep') == [(0, 0)],
+            "the sweep has its row",
+        )
+        floor.prove()
+
+
+def postgres_all(floor: Floor, what: signal.Signals) -> None:
+    """Stop or continue the database's processes, all of them: a backend alone would still answer."""
+    main = floor.postgres.process.pid
+    children = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == main]
+    for pid in [main, *children]:
+        os.kill(pid, what)
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return 0

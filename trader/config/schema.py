@@ -60,7 +60,7 @@ class PortfolioSection(Section):
 
 
 class KillSection(Section):
-    poll_ms: float = Field(90.0, ge=10, le=500, description="How often each of the three kill records is read, in ms.")
+    poll_ms: float = Field(100.0, ge=10, le=500, description="How often each of the three kill records is read, in ms.")
     fresh_ms: float = Field(200.0, ge=50, le=2000, description="Oldest reading that still lets new risk out, in ms.")
     write_timeout_s: float = Field(1.0, gt=0.1, description="Longest wait for one place when engaging or releasing.")
     mirror_after_s: float = Field(0.25, ge=0, description="How long places must disagree before one is mirrored.")

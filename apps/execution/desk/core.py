@@ -69,6 +69,9 @@ class DeskCore:
     decision_to_wire_ms: list[float] = field(default_factory=list)
     ask_soon: Callable[[DeskOrder], None] = field(init=False)
 
+    def __post_init__(self) -> None:
+        self.store.on_gone = lambda why: self.block("database", f"the database does not answer: {why}")
+
     @property
     def lease(self) -> Lease:
         return self.context.lease

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from decimal import Decimal
+from math import isfinite
 from uuid import UUID
 
 from apps.execution.brokers.base import Market
@@ -68,6 +69,22 @@ class Guard:
         net = asdict(self.limits.net(-1))
         return {name: value for name, value in net.items() if value is not None}
 
+    def figures(self) -> dict[str, tuple[float, float | None]]:
+        """Figures of the account beside their limits, as the checks count them; what is not known is left out."""
+        book = self._accounts.book(None, -1, "buy")
+        equity = self._accounts.equity()
+        limits = self.account_limits()
+        loss = max(-book.day_profit, 0.0)
+        shares = {
+            "gross_exposure": (book.gross + book.resting_gross, equity),
+            "net_exposure": (abs(book.net), equity),
+            "leverage": (book.contracts, equity),
+            "daily_loss": (loss, book.day_start_equity),
+        }
+        found = {name: part / whole for name, (part, whole) in shares.items() if whole > 0}
+        found["orders_per_minute"] = float(book.orders_last_minute)
+        return {name: (value, limits.get(name)) for name, value in found.items() if isfinite(value)}
+
     def touch(self, market: Market, side: str) -> float:
         """The price that a market order would take: the newest ask or bid, else the mark; NaN when unknown."""
         bid, ask = self.touches.get(market.instrument_id, (0.0, 0.0))
@@ -78,14 +95,24 @@ class Guard:
 
     def _state(self, market: Market, owner: str, side: str) -> RiskState:
         books = self._core.books
-        held = books.held(market.instrument_id, owner)
-        closes = held > 0 if side == "sell" else held < 0
+        may_take = reducible(
+            books.held(market.instrument_id, owner), books.net(market.instrument_id), market.kind, side
+        )
         return RiskState(
             equity=self._accounts.equity(),
             mark=float(books.marks.get(market.instrument_id, Decimal("NaN"))),
-            held=float(min(abs(held), abs(books.net(market.instrument_id)))) if closes else 0.0,
+            held=float(may_take),
             min_quantity=float(market.min_quantity),
             min_notional=float(market.min_notional),
             owner=self._accounts.book(owner, market.instrument_id, side),
             net=self._accounts.book(None, market.instrument_id, side),
         )
+
+
+def reducible(own: Decimal, net: Decimal, kind: str, side: str) -> Decimal:
+    """How much an order of this side may take without adding risk: from its owner's position, or, on contracts
+    where the owner does not close, from the net of the others. On spot never from another owner's coins."""
+    sign = 1 if side == "buy" else -1
+    if own * sign < 0:
+        return min(abs(own), abs(net))
+    return abs(net) if kind == "linear" and net * sign < 0 else Decimal(0)

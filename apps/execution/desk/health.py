@@ -11,6 +11,7 @@ from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.desk.figures import Accounts
 from apps.execution.desk.model import MANUAL, UNATTRIBUTED_OWNER
 from apps.execution.events import AccountState, DeskHealth
+from apps.risk.events import RiskHealth
 
 if TYPE_CHECKING:
     from apps.execution.desk.parts import Parts
@@ -127,11 +128,28 @@ class Health:
         if now - self._account_at >= ACCOUNT_S:
             self._account_at = now
             messages.append((f"account.{core.account.id}", self._account()))
+            messages.append((f"health.risk.{core.account.id}", self._risk()))
         try:
             async with asyncio.timeout(1.0):
                 await core.bus.publish_many(messages)
         except (*BUS_ERRORS, TimeoutError):
             pass  # a state is told again; that the bus is gone, the kill switch's readings say
+
+    def _risk(self) -> RiskHealth:
+        """Whether new risk may leave, and the figures beside their limits, of the account's net book."""
+        core = self.parts.core
+        verdict = core.kill.verdict(core.scopes(MANUAL))
+        halts = [*core.owner_blocks.values(), *([core.blocks["halt"]] if "halt" in core.blocks else [])]
+        return RiskHealth(
+            account_id=core.account.id,
+            kill=verdict.state,
+            kill_why=verdict.why,
+            kill_age_ms=verdict.age_ms,
+            halts=halts,
+            figures=self.parts.guard.figures(),
+            market_ns=core.market_ns,
+            wall_ns=core.now_ns(),
+        )
 
     def _account(self) -> AccountState:
         core = self.parts.core

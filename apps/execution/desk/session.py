@@ -76,8 +76,9 @@ async def upkeep(core: DeskCore) -> None:
         now = time.monotonic()
         try:
             await core.store.ids_refill()
-            if "database" in core.blocks and not core.lease.expired():
+            if "database" in core.blocks:
                 await core.store.query("SELECT 1")
+                core.unblock("database")
             if now - warmed >= config.execution.warm_s:
                 warmed = now
                 await core.broker.keep_warm()

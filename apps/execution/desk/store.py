@@ -1,9 +1,9 @@
 """The desk's writes: one statement, one commit, on a connection of its own; and ids taken ahead of their rows."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -17,9 +17,11 @@ from apps.execution.desk.model import DeskDecision, DeskOrder, DeskSignal
 from trader.core.types import TraderError
 
 Event = tuple[str, Message]
+T = TypeVar("T")
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError, OSError)
 IDS_AHEAD = 256
-WRITE_TIMEOUT_S = 2.0
+WRITE_TIMEOUT_S = 1.5
+QUERY_TIMEOUT_S = 3.0
 SEQUENCES = {
     "order": "execution_order_id_seq",
     "fill": "execution_fill_id_seq",
@@ -64,6 +66,8 @@ class Store:
         self._locks: dict[str, asyncio.Lock] = {}
         self._ids: dict[str, list[int]] = {name: [] for name in SEQUENCES}
         self._wakes: set[asyncio.Task[None]] = set()
+        self._left: set[asyncio.Task[Any]] = set()
+        self.on_gone: Callable[[str], None] | None = None
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -94,20 +98,9 @@ class Store:
         """
         sql, parameters = self._statement(unit)
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S), self._lock(lane):
-                connection = await self._connection(lane)
-                if before:
-                    async with connection.transaction():
-                        for step in before:
-                            await step(connection)
-                        await connection.execute(sql, parameters)
-                else:
-                    await connection.execute(sql, parameters)
+            await self._within(lane, WRITE_TIMEOUT_S, lambda connection: _written(connection, sql, parameters, before))
         except psycopg.errors.DivisionByZero:
             await self._why_refused(unit)
-        except DATABASE_ERRORS as error:
-            await self._drop(lane)
-            raise DatabaseGone(f"the database did not take the write: {error}") from error
         if unit.events:
             wake = asyncio.create_task(outbox_wake(self._bus))
             self._wakes.add(wake)
@@ -115,18 +108,7 @@ class Store:
 
     async def query(self, sql: str, parameters: dict[str, Any] | None = None, lane: str = "side") -> list[Any]:
         """Run a query (or a write without a fence) and return its rows; raises `DatabaseGone`."""
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S * 2), self._lock(lane):
-                connection = await self._connection(lane)
-                cursor = await connection.execute(sql, parameters)
-                return await cursor.fetchall() if cursor.description else []
-        except DATABASE_ERRORS as error:
-            await self._drop(lane)
-            raise DatabaseGone(f"the database does not answer: {error}") from error
-
-    async def connection(self, lane: str = "side") -> psycopg.AsyncConnection[Any]:
-        """Return the open connection of a lane, for a reader of another app."""
-        return await self._connection(lane)
+        return await self._within(lane, QUERY_TIMEOUT_S, lambda connection: _asked(connection, sql, parameters))
 
     def _statement(self, unit: Unit) -> tuple[str, dict[str, Any]]:
         parameters: dict[str, Any] = {
@@ -154,8 +136,52 @@ class Store:
             raise FenceLost(f"fence {self._fence} of account {self._account_id} is not the newest: {held}")
         raise BookedBefore(f"one of {[fill['venue_fill_id'] for fill in unit.fills]} is booked already")
 
-    def _lock(self, lane: str) -> asyncio.Lock:
-        return self._locks.setdefault(lane, asyncio.Lock())
+    async def _within(self, lane: str, timeout_s: float, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something on a lane's connection in time, or throw the connection away and raise `DatabaseGone`.
+
+        The work runs apart: a driver that is cancelled asks the server to cancel, and waits for a server that stands
+        still; nobody here waits for that.
+        """
+        task = asyncio.create_task(self._locked(lane, work))
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+        if not done:
+            self._leave(task, self._connections.pop(lane, None))
+            self._locks.pop(lane, None)
+            raise self._gone(f"no answer within {timeout_s:.0f} s")
+        try:
+            return task.result()
+        except DATABASE_ERRORS as error:
+            self._discard(lane)
+            raise self._gone(str(error)) from error
+
+    async def _locked(self, lane: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        async with self._locks.setdefault(lane, asyncio.Lock()):
+            return await work(await self._connection(lane))
+
+    def _gone(self, why: str) -> DatabaseGone:
+        if self.on_gone is not None:
+            self.on_gone(why)
+        return DatabaseGone(f"the database does not answer: {why}")
+
+    def _leave(self, task: "asyncio.Task[Any]", connection: psycopg.AsyncConnection[Any] | None) -> None:
+        """Let a task end by itself, and its connection with it; what it raises is of no interest any more."""
+
+        def ended(_: object) -> None:
+            self._left.discard(task)
+            if not task.cancelled():
+                task.exception()
+            if connection is not None:
+                connection.pgconn.finish()
+
+        self._left.add(task)
+        task.add_done_callback(ended)
+        task.cancel()
+
+    def _discard(self, lane: str) -> None:
+        """Throw a lane's connection away without a farewell."""
+        connection = self._connections.pop(lane, None)
+        if connection is not None:
+            connection.pgconn.finish()
 
     async def _connection(self, lane: str) -> psycopg.AsyncConnection[Any]:
         connection = self._connections.get(lane)
@@ -164,10 +190,20 @@ class Store:
             connection.prepare_threshold = 1
         return connection
 
-    async def _drop(self, lane: str) -> None:
-        connection = self._connections.pop(lane, None)
-        if connection is not None:
-            await connection.close()
+
+async def _written(connection: Any, sql: str, parameters: dict[str, Any], before: Sequence[Any]) -> None:
+    if not before:
+        await connection.execute(sql, parameters)
+        return
+    async with connection.transaction():
+        for step in before:
+            await step(connection)
+        await connection.execute(sql, parameters)
+
+
+async def _asked(connection: Any, sql: str, parameters: dict[str, Any] | None) -> list[Any]:
+    cursor = await connection.execute(sql, parameters)
+    return await cursor.fetchall() if cursor.description else []
 
 
 _MAKERS = {

@@ -1,0 +1,121 @@
+"""`manage.py kill`: engage the kill switch, follow the sweep, or release it. Engaging needs no database."""
+
+import getpass
+import sys
+import time
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from apps.execution.selectors import sweeps_since
+from apps.risk.services import KillError, KillReleaseRefused, KillResult, kill_engage_sync, kill_release_sync
+from apps.users.models import Role, User
+
+RELEASERS = (Role.TRADER, Role.ADMIN)
+LOOK_S = 0.25
+
+
+class Command(BaseCommand):
+    help = "Stop: cancel every order that can add risk, keep protective stops; --flatten closes positions too."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--flatten", action="store_true", help="close positions too, by orders that cannot add risk"
+        )
+        parser.add_argument("--scope", default="all", help="all, account:<id> or deployment:<key> (default: all)")
+        parser.add_argument("--reason", default="", help="why; needed for a release")
+        parser.add_argument("--release", action="store_true", help="release instead: asks for a trader's password")
+        parser.add_argument("--user", default="", help="release: the person's name")
+        parser.add_argument("--password-stdin", action="store_true", help="release: read the password from stdin")
+        parser.add_argument("--wait", type=float, default=30.0, help="seconds to follow the sweep (default: 30)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["release"]:
+                self._release(options)
+            else:
+                self._engage(options)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+
+    def _engage(self, options: dict[str, Any]) -> None:
+        started = time.time()
+        try:
+            result = kill_engage_sync(
+                options["scope"],
+                by=f"{getpass.getuser()} (shell)",
+                reason=options["reason"],
+                flatten=options["flatten"],
+            )
+        except KillError as error:
+            raise CommandError(str(error)) from None
+        self._written("engaged", result)
+        self._follow(started, options["wait"])
+
+    def _written(self, what: str, result: KillResult) -> None:
+        """Say where the record stands now."""
+        places = ", ".join(f"{place}: {words}" for place, words in result.written.items())
+        self.stdout.write(
+            f"Kill switch {what} for {result.record.scope} (generation {result.record.generation}; {places})."
+        )
+
+    def _follow(self, started: float, seconds: float) -> None:
+        """Show the sweep's progress until the venue says zero, or the time is over."""
+        until = time.monotonic() + seconds
+        told: dict[int, str] = {}
+        while time.monotonic() < until:
+            try:
+                sweeps = sweeps_since(started)
+            except DatabaseError:
+                self.stdout.write("The database does not answer: the desks sweep without it; look at the venue.")
+                return
+            for sweep in sweeps:
+                line = _words(sweep)
+                if told.get(sweep.pk) != line:
+                    told[sweep.pk] = line
+                    self.stdout.write(line)
+            if sweeps and all(sweep.finished_at for sweep in sweeps):
+                return
+            time.sleep(LOOK_S)
+        if seconds > 0:
+            self.stdout.write("Not all desks have reported an end yet: they go on; `manage.py status` shows them.")
+
+    def _release(self, options: dict[str, Any]) -> None:
+        person = self._person(options)
+        if not options["reason"].strip():
+            raise CommandError("--reason: a release needs one. Say why it is safe to go on.")
+        try:
+            result = kill_release_sync(options["scope"], by=person.get_username(), reason=options["reason"])
+        except (KillReleaseRefused, KillError) as error:
+            raise CommandError(str(error)) from None
+        self._written("released", result)
+
+    def _person(self, options: dict[str, Any]) -> User:
+        """Return the trader who releases, or refuse: a fresh password is asked for each time."""
+        if not options["user"]:
+            raise CommandError("--user: a release needs a trader's name.")
+        if options["password_stdin"]:
+            password = sys.stdin.readline().rstrip("\n")
+        else:
+            password = getpass.getpass(f"Password of {options['user']}: ")
+        try:
+            found = authenticate(None, username=options["user"], password=password)
+        except DatabaseError as error:
+            raise CommandError(f"Not released: the database does not answer, and a release needs it: {error}") from None
+        if not isinstance(found, User) or found.role not in RELEASERS:
+            raise CommandError("Not released: wrong name or password, or not a trader.")
+        return found
+
+
+def _words(sweep: Any) -> str:
+    parts = [f"account {sweep.account_id}: {sweep.left} risk-adding orders left of {sweep.found}"]
+    if sweep.flatten:
+        parts.append(f"{sweep.positions_left} positions left")
+    if sweep.foreign:
+        parts.append(f"{sweep.foreign} foreign orders left alone")
+    if sweep.seconds_left:
+        parts.append(f"about {sweep.seconds_left:.0f} s at the venue's rate")
+    return ", ".join(parts) + (": done." if sweep.finished_at else ".")
