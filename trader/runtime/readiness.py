@@ -36,6 +36,11 @@ class Readiness:
         self._residents_at = 0.0
 
     @property
+    def has_market(self) -> bool:
+        """Say whether a simulator of ours makes prices."""
+        return self._control is not None
+
+    @property
     def is_calm(self) -> bool:
         """Say whether nothing waits on us any more, so that we may look once a second."""
         return self.web_ready and self.price_moved and self.market_runs and not self._pacing

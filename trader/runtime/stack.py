@@ -76,23 +76,27 @@ class Stack:
         command = [*MANAGE, "simulate", *ports, "--state", state_dir, *simulator_arguments(market, speed)]
         return self.program("simulator", command, STOP_SIMULATOR)
 
-    def programs(self) -> list[Program]:
-        """Return web, the four workers and beat."""
+    def web(self) -> Program:
+        """Return the process of pages and sockets."""
         host, port = self.config.runtime.bind_host, self.addresses.web.rsplit(":", 1)[1]
         if self.config.runtime.web_server == "uvicorn":
             web = ["-m", "uvicorn", "trader.asgi:application", "--host", host, "--port", port, "--no-access-log"]
         else:
             web = ["-m", "daphne", "-b", host, "-p", port, "--no-server-name", "-v", "0", "trader.asgi:application"]
-        programs = [self.program("web", [sys.executable, *web])]
-        for queue, (pool, concurrency) in QUEUES.items():
-            celery = [sys.executable, "-m", "celery", "-A", "celery_worker.app", "worker", "-Q", queue]
-            celery += ["-n", f"{queue}@{self._install()}-%h", "-P", pool, "-c", str(concurrency), "-l", "INFO"]
-            celery += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-            programs.append(self.program(f"worker-{queue}", celery))
+        return self.program("web", [sys.executable, *web])
+
+    def worker(self, queue: str) -> Program:
+        """Return the worker of one queue."""
+        pool, concurrency = QUEUES[queue]
+        celery = [sys.executable, "-m", "celery", "-A", "celery_worker.app", "worker", "-Q", queue]
+        celery += ["-n", f"{queue}@{self._install()}-%h", "-P", pool, "-c", str(concurrency), "-l", "INFO"]
+        celery += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        return self.program(f"worker-{queue}", celery)
+
+    def beat(self) -> Program:
+        """Return the schedule."""
         beat = ["-m", "celery", "-A", "celery_worker.app", "beat", "-l", "INFO", "--pidfile="]
-        beat += ["-s", str(self.layout.run / "beat-schedule")]
-        programs.append(self.program("beat", [sys.executable, *beat]))
-        return programs
+        return self.program("beat", [sys.executable, *beat, "-s", str(self.layout.run / "beat-schedule")])
 
     def write(self) -> None:
         """Write what runs for `status`, `down` and the Operations page."""

@@ -22,10 +22,12 @@ from trader.runtime.readiness import Readiness
 from trader.runtime.screen import Screen
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, StateLock, socket_folder_new
 from trader.runtime.stack import MANAGE, Addresses, Stack, port_take
+from trader.runtime.supervisor import Program
 
 STOP_BUDGET_S = 7.0  # for the programs; the servers take what is left of ten seconds
 SERVER_STOP_S = 2.5
 TICK_S = 0.5
+LONGEST_WAIT_S = 20.0  # a feed that finds no venue must not keep the schedule from running
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -83,7 +85,7 @@ class _Up:
         self.sockets: Path | None = None
         self.screen = Screen(plain=options.plain)
         self.stack: Stack | None = None
-        self.stopping = False
+        self.waiting: list[Program] = []
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -93,6 +95,7 @@ class _Up:
             leftovers_stop(self.layout)
             self.stack = self._stack()
             self._start_servers()
+            self.stack.supervisor.start(self.stack.web())  # it imports while the database is made ready
             prepared = self._prepare()
             self._start_programs(prepared)
             self._watch(prepared)
@@ -183,14 +186,16 @@ class _Up:
         return prepared
 
     def _start_programs(self, prepared: dict[str, Any]) -> None:
+        """Start what the first price needs; the rest follows, so that two cores are not shared by nine imports."""
         assert self.stack is not None
         self.screen.step("starting processes")
-        programs = self.stack.programs()
+        first = [self.stack.worker("data"), self.stack.worker("execution")]
         if prepared.get("simulator_state_dir"):
             simulator = self.stack.simulator(prepared["simulator_state_dir"], self.stack.market, self.options.speed)
-            programs.insert(0, simulator)
-        for program in programs:
+            first.insert(0, simulator)
+        for program in first:
             self.stack.supervisor.start(program)
+        self.waiting = [self.stack.worker("scanning"), self.stack.worker("training"), self.stack.beat()]
 
     def _watch(self, prepared: dict[str, Any]) -> None:
         assert self.stack is not None
@@ -199,8 +204,17 @@ class _Up:
             self.stack.supervisor.tick()
             self._revive_servers()
             pause_s = readiness.tick()
+            self._start_waiting(readiness)
             self.screen.show(self.stack, readiness)
             time.sleep(min(pause_s, TICK_S) if not readiness.is_calm else 1.0)
+
+    def _start_waiting(self, readiness: Readiness) -> None:
+        """Start one of those that could wait, once the desk trades or has had its time."""
+        assert self.stack is not None
+        is_time = time.monotonic() - self.began > LONGEST_WAIT_S
+        ready = readiness.web_ready and readiness.market_runs and (readiness.price_moved or not readiness.has_market)
+        if self.waiting and (ready or is_time):
+            self.stack.supervisor.start(self.waiting.pop(0))
 
     def _revive_servers(self) -> None:
         assert self.stack is not None
