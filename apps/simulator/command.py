@@ -11,24 +11,31 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from aiohttp import web
 
 from apps.simulator.exchange.context import ExchangeContext, ExchangeOptions
 from apps.simulator.exchange.server import control_app, exchange_build, rest_app
-from apps.simulator.markets.base import MINUTE_NS, MarketError, MarketSource
+from apps.simulator.markets.base import MINUTE_NS, EventSink, MarketError, MarketSource
 from apps.simulator.markets.board import MarketBoard
 from apps.simulator.markets.clock import MarketClock
 from apps.simulator.markets.driver import Driver
 from apps.simulator.public.assembly import ExchangeWatch, PublicSide
 
-if TYPE_CHECKING:
-    from apps.simulator.markets.plan import ReplayPosition
-
 HOST = "127.0.0.1"
+
+
+class Opened(NamedTuple):
+    """A market, its clock, what else follows it, and how to keep where it stands."""
+
+    source: MarketSource
+    clock: MarketClock
+    followers: list[EventSink]
+    save: Callable[[int], None]
 
 
 def parser_fill(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -88,19 +95,18 @@ def simulate(options: argparse.Namespace) -> int:
         return 2
 
 
-def market_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[ReplayPosition]]:
-    """Return the source, its clock, and what else follows the market, as the options say."""
+def market_open(options: argparse.Namespace) -> Opened:
+    """Return the market that the options ask for."""
     if options.market == "synthetic":
         from apps.simulator.markets.synthetic import SyntheticMarket
 
-        now_ns = time.time_ns()
-        source = SyntheticMarket(options.seed, now_ns, options.state)
-        clock = MarketClock(now_ns, mode="synthetic", speed=options.speed, paused=options.paused)
-        return source, clock, []
+        source = SyntheticMarket(options.seed, time.time_ns(), options.state)
+        clock = MarketClock(source.start_ns, mode="synthetic", speed=options.speed, paused=options.paused)
+        return Opened(source, clock, [], source.save)
     return _replay_open(options)
 
 
-def _replay_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock, list[ReplayPosition]]:
+def _replay_open(options: argparse.Namespace) -> Opened:
     from apps.simulator.markets.plan import ReplayPosition, replay_plan, time_text
     from apps.simulator.markets.replay import ReplayMarket
 
@@ -128,12 +134,12 @@ def _replay_open(options: argparse.Namespace) -> tuple[MarketSource, MarketClock
         end_ns=plan.end_ns,
         paused=options.paused,
     )
-    return source, clock, [position]
+    return Opened(source, clock, [position], position.save)
 
 
 async def _serve(options: argparse.Namespace) -> int:
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    source, clock, followers = market_open(options)
+    source, clock, followers, save = market_open(options)
     board = MarketBoard(source.instruments(), clock.market_ns() // MINUTE_NS * MINUTE_NS)
     limited = options.limits == "bybit"
     context = exchange_build(
@@ -154,8 +160,7 @@ async def _serve(options: argparse.Namespace) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for follower in followers:
-            follower.save(clock.market_ns())
+        save(clock.market_ns())
         for runner in runners:
             await runner.cleanup()
         context.ledger.close()

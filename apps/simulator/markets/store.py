@@ -14,7 +14,8 @@ from apps.simulator.markets.chain import ChainState
 class SyntheticRecord(msgspec.Struct, forbid_unknown_fields=True):
     """The chain's state at `first_open_ns`: everything later follows from it and the seed.
 
-    `began_ns`: when the market first ran; of minutes before it only the bars were ever seen.
+    `began_ns`: when the market first ran; of minutes before it only the bars were ever seen. `reached_ns`: how
+    far it came (past wall time where it was run ahead): it never goes back behind that.
     """
 
     seed: int
@@ -22,6 +23,7 @@ class SyntheticRecord(msgspec.Struct, forbid_unknown_fields=True):
     first_open_ns: int
     began_ns: int
     state: ChainState
+    reached_ns: int = 0
     version: int = 1
 
 

@@ -49,15 +49,16 @@ class _Block(msgspec.Struct):
 class SyntheticMarket:
     """Ten coins, each as a spot pair and as a perpetual, seeded and endless.
 
-    `start_ns` is wall time at the start. What it needs to go on after a restart, the chain's state
-    three days back, is kept in `folder/market.json`; without a folder nothing is kept.
+    `start_ns` is wall time at the start, or how far the market had been run ahead of it. What it needs to go on
+    after a restart, the chain's state three days back, is kept in `folder/market.json`; without a folder
+    nothing is kept.
     """
 
     mode = "synthetic"
     end_ns = None
 
     def __init__(self, seed: int, start_ns: int, folder: Path | None = None, coins: tuple[Coin, ...] = COINS) -> None:
-        self.seed, self.start_ns = seed, start_ns
+        self.seed = seed
         self._coins, self._chain, self._maker = coins, Chain(coins), TapeMaker(coins)
         self._specs = self._maker.specs
         self._index = {spec.key: number for number, spec in enumerate(self._specs)}
@@ -69,6 +70,7 @@ class SyntheticMarket:
             if self._path:
                 record_save(self._path, record)
         self._record = record
+        self.start_ns = max(start_ns, record.reached_ns)
         self._state, self._next_open_ns = record.state, record.first_open_ns
         self._starts: deque[tuple[int, ChainState]] = deque()
         self._recent: deque[_Block] = deque(maxlen=2)
@@ -118,7 +120,7 @@ class SyntheticMarket:
             yield from self._fundings_due(open_ns)
         yield from self._prints(block, minute, open_ns)
         if open_ns + MINUTE_NS == block.first_open_ns + BLOCK_NS:
-            self._save(open_ns + MINUTE_NS)
+            self.save(open_ns + MINUTE_NS)
         yield MinuteEnd(open_ns + MINUTE_NS)
 
     def _prints(self, block: _Block, minute: int, open_ns: int) -> Iterator[MarketEvent]:
@@ -204,15 +206,16 @@ class SyntheticMarket:
         marks = np.rint(np.exp(block.chain.log_mid[minute]) * (1 + premium) / ticks)
         self._fundings.append((block.first_open_ns + minute * MINUTE_NS, _funding_rates(premium), marks))
 
-    def _save(self, until_ns: int) -> None:
-        """Keep the state three days back, and forget what is older."""
-        while len(self._starts) > 1 and self._starts[1][0] <= until_ns - HISTORY_NS:
+    def save(self, market_ns: int) -> None:
+        """Keep the state three days back and how far the market came, and forget what is older."""
+        while len(self._starts) > 1 and self._starts[1][0] <= market_ns - HISTORY_NS:
             self._starts.popleft()
         first_ns, state = self._starts[0]
         newer = (bars[:, bars["open_ns"][0] >= first_ns] for bars in self._bars)
         self._bars = [bars for bars in newer if bars.size]
         if self._path:
-            record_save(self._path, msgspec.structs.replace(self._record, first_open_ns=first_ns, state=state))
+            kept = {"first_open_ns": first_ns, "state": state, "reached_ns": market_ns}
+            record_save(self._path, msgspec.structs.replace(self._record, **kept))
 
 
 def _funding_rates(premium: np.ndarray) -> np.ndarray:

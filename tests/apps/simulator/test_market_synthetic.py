@@ -92,9 +92,7 @@ def test_books_are_whole_uncrossed_and_quote_the_print_that_made_them(seven):
 
 def test_a_move_changes_few_levels_of_the_book(seven):
     books = [event for event in seven.minute(OPEN) if isinstance(event, BookEvent) and event.key == BTC]
-    shares = [
-        len(set(before.bids[:50]) & set(after.bids[:50])) / 50 for before, after in pairwise(books)
-    ]
+    shares = [len(set(before.bids[:50]) & set(after.bids[:50])) / 50 for before, after in pairwise(books)]
     assert np.mean(shares) > 0.8
 
 
@@ -201,7 +199,7 @@ async def test_minutes_slept_through_pass_as_bars_without_a_hole():
 def test_history_is_kept_for_three_days_and_longer_where_the_simulator_was_away(tmp_path):
     first = SyntheticMarket(7, NOW, tmp_path)
     first.history(BTC, OPEN)
-    first._save(OPEN)
+    first.save(OPEN)
     later_ns = NOW + 2 * 86400 * 10**9
     again = SyntheticMarket(7, later_ns, tmp_path)
     bars = again.history(BTC, later_ns // MINUTE_NS * MINUTE_NS)
@@ -217,3 +215,14 @@ def _kurtosis(values: np.ndarray) -> float:
 def _clustering(values: np.ndarray, lag: int) -> float:
     size = np.abs(values) - np.abs(values).mean()
     return float((size[lag:] * size[:-lag]).mean() / (size**2).mean())
+
+
+def test_a_market_that_was_run_ahead_does_not_go_back(tmp_path):
+    first = SyntheticMarket(7, NOW, tmp_path)
+    ahead_ns = NOW + 2 * 3600 * 10**9
+    first.history(BTC, ahead_ns)
+    first.save(ahead_ns)
+    again = SyntheticMarket(7, NOW + 60 * 10**9, tmp_path)
+    assert again.start_ns == ahead_ns
+    later = SyntheticMarket(7, ahead_ns + 1, tmp_path)
+    assert later.start_ns == ahead_ns + 1
