@@ -7,7 +7,7 @@ import os
 
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_process_init
-from kombu import Queue
+from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trader.settings")
 
@@ -34,8 +34,11 @@ app = Celery("quarterdeck")
 app.conf.update(
     broker_url=settings.REDIS_URL.replace("unix://", "redis+socket://", 1),
     task_ignore_result=True,
-    task_queues=[Queue(name) for name in QUEUES],
+    # Each queue has an exchange of its own: bound to a shared one, a message would reach all of them.
+    task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
     task_default_queue="data",
+    task_default_exchange="data",
+    task_default_routing_key="data",
     task_routes={pattern: {"queue": queue} for pattern, queue in ROUTES.items()},
     task_acks_late=True,
     worker_prefetch_multiplier=1,

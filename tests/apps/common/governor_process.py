@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 
 import django
 
@@ -18,7 +17,8 @@ async def main(url: str) -> None:
         await bus.redis.rpush("pids", os.getpid())
         while True:
             await governor.take("shared", "a", "k", "order", priority=Priority.CANCEL, timeout_s=10.0)
-            await bus.redis.rpush("taken", time.monotonic())
+            window = await bus.redis.zrange("qd:governor:shared:k:order", 0, -1, withscores=True)
+            await bus.redis.hset("granted", mapping=dict(window))
 
 
 if __name__ == "__main__":

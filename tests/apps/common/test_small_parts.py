@@ -246,11 +246,11 @@ def test_a_task_is_sent_after_the_commit_and_not_after_a_rollback(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_task_goes_to_its_queue(clean_bus):
-    enqueue_on_commit("execution.anything", 1)
-    enqueue_on_commit("market.anything", 1)
-    assert clean_bus.llen("execution") == 1
-    assert clean_bus.llen("data") == 1
+def test_a_task_goes_to_its_queue_and_to_no_other(clean_bus):
+    for task in ("execution.anything", "market.anything", "market.another", "learning.anything", "scanners.anything"):
+        enqueue_on_commit(task, 1)
+    lengths = {queue: clean_bus.llen(queue) for queue in ("data", "scanning", "training", "execution")}
+    assert lengths == {"data": 2, "scanning": 1, "training": 1, "execution": 1}
 
 
 @pytest.mark.django_db(transaction=True)
