@@ -123,6 +123,8 @@ class Books:
     def fill_apply(self, fill: VenueFill, instrument_id: int, owner: str) -> FillResult:
         """Book an execution in the core's ledger; the caller has seen to it that it comes once."""
         before = self.ledger.position(instrument_id, owner).quantity
+        # dust is flat: what is left of the last position does not make the next one older
+        was_flat = not before or self.is_flat(instrument_id, before)
         result = self.ledger.book_fill(
             instrument_id,
             owner,
@@ -130,7 +132,7 @@ class Books:
         )
         if fill.fee:
             self.cash_fees[fill.fee_currency] = self.cash_fees.get(fill.fee_currency, ZERO) + fill.fee
-        if not before or before * result.position.quantity < 0:
+        if was_flat or before * result.position.quantity < 0:
             self.opened_ns[(instrument_id, owner)] = fill.market_ns
         if not result.position.quantity:
             self.opened_ns.pop((instrument_id, owner), None)

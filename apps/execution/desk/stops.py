@@ -24,7 +24,9 @@ from trader.core.types import Side
 log = structlog.get_logger(__name__)
 Key = tuple[int, str]
 ACKNOWLEDGED_S = 5.0
-REVISIONS_MAX = 10_000
+REVISIONS_MAX = 30_000
+REVISIONS_TRIED = 500
+RETRY_S = 1.0
 KNOWN = FINAL | {OrderState.ACKNOWLEDGED, OrderState.PARTLY_FILLED}
 
 
@@ -80,26 +82,36 @@ class Stops:
         return self.distances.get(owner, Decimal(str(config.execution.manual_stop_share)))
 
     async def _settle(self, key: Key) -> None:
+        """Work on a position until its stop is as it should be; new risk is blocked while it is bare."""
+        name = f"stop {key[0]} {key[1]}"
         try:
             while key in self._dirty:
                 self._dirty.discard(key)
-                await self._once(key)
+                if await self._once(key):
+                    self._core.unblock(name)
+                    continue
+                symbol = self._core.books.markets[key[0]].symbol
+                self._core.block(name, f"the stop of {symbol} ({key[1]}) could not be placed; trying again")
+                await asyncio.sleep(RETRY_S)
+                self._dirty.add(key)
         finally:
             self._working.discard(key)
             self._core.wake.set()
 
-    async def _once(self, key: Key) -> None:
+    async def _once(self, key: Key) -> bool:
+        """Bring one position's stop in line; False when it should have one and has none."""
         plan = self._plan(key)
         resting = self._resting(key)
         kept = [one for one in resting if stop_matches(plan, Side(one.side), one.left, one.trigger_price or Decimal(0))]
         if plan is not None and not kept:
             made = await self._place(key, plan)
             if made is None:
-                return
+                return self._plan(key) is None or bool(resting)
             kept = [made]
         old = [order for order in resting if order not in kept[:1]]
         if old:
             await self._canceller.cancel(old, why="replaced" if plan else "flat")
+        return True
 
     def _plan(self, key: Key) -> StopPlan | None:
         instrument_id, owner = key
@@ -119,12 +131,12 @@ class Stops:
 
     async def _place(self, key: Key, plan: StopPlan) -> DeskOrder | None:
         """Place a stop and wait for the venue's word; None when it was refused and the position is being closed."""
-        for _ in range(3):
+        for _ in range(REVISIONS_TRIED):
             order = self._make(key, plan)
             self._core.books.order_add(order)
             await self._sender.send([order])
             if order.client_id not in self._core.books.orders:
-                continue  # this revision has a row already: take the next
+                continue  # this revision has a row already (of an earlier session): take the next
             known = await self._tracker.wait(order, lambda one: one.state in KNOWN, ACKNOWLEDGED_S)
             if order.is_open:
                 if not known:
@@ -135,15 +147,15 @@ class Stops:
                 return order
             if order.origin == "venue":
                 await self._refused(key, order)
-                return None
-            await asyncio.sleep(0.2)
+            return None
         return None
 
     def _make(self, key: Key, plan: StopPlan) -> DeskOrder:
         instrument_id, owner = key
-        opener = self._opened_by.get(key)
-        revision = self._revision[key] = min(self._revision.get(key, 0) + 1, REVISIONS_MAX)
-        opened = self._core.books.opened_ns.get(key, self._core.market_ns)
+        opener = self._opened_by.get(key) or self._opener_known(key)
+        known = [one.revision for one in self._core.books.orders.values() if self._is_stop_of(one, key, opener)]
+        revision = self._revision[key] = min(max([self._revision.get(key, 0), *known]) + 1, REVISIONS_MAX)
+        opened = opener.market_ns if opener else self._core.books.opened_ns.get(key, self._core.market_ns)
         return order_make(
             self._core,
             Wish(
@@ -161,6 +173,19 @@ class Stops:
                 parent_id=opener.id if opener else None,
             ),
         )
+
+    def _opener_known(self, key: Key) -> DeskOrder | None:
+        """The order that opened a position in an earlier session, if its row was read."""
+        found = [
+            order
+            for order in self._core.books.orders.values()
+            if order.leg in (ENTRY, MANUAL) and order.filled and (order.market.instrument_id, order.owner) == key
+        ]
+        return max(found, key=lambda order: order.market_ns, default=None)
+
+    def _is_stop_of(self, order: DeskOrder, key: Key, opener: DeskOrder | None) -> bool:
+        is_of_key = order.leg == STOP and (order.market.instrument_id, order.owner) == key
+        return is_of_key and (opener is None or order.parent_id == opener.id)
 
     async def _refused(self, key: Key, stop: DeskOrder) -> None:
         """The venue does not take the stop (the price is past it already): leave the position."""
