@@ -149,9 +149,20 @@ class MarketSource(Protocol):
     print precedes the book that it leaves behind.
     """
 
-    mode: Literal["synthetic", "replay"]
-    start_ns: int
-    end_ns: int | None
+    @property
+    def mode(self) -> str:
+        """Return "synthetic" or "replay"."""
+        ...
+
+    @property
+    def start_ns(self) -> int:
+        """Return where the market begins now."""
+        ...
+
+    @property
+    def end_ns(self) -> int | None:
+        """Return where it ends; None is never."""
+        ...
 
     def instruments(self) -> list[InstrumentSpec]:
         """Return the terms of everything listed."""

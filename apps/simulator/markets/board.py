@@ -29,6 +29,7 @@ from apps.simulator.markets.base import (
 
 RECENT_PRINTS = 1000
 DAY_MINUTES = 1440
+Row = tuple[int, int, int, int, int, int, float, int]  # of BAR_DTYPE
 
 
 @dataclass(slots=True)
@@ -66,10 +67,11 @@ class PriceTrack:
         _, high, low, _ = self._now
         self._now[1:] = [max(high, ticks), min(low, ticks), ticks]
 
-    def minute_now(self, open_ns: int) -> tuple:
+    def minute_now(self, open_ns: int) -> Row:
         """Return the minute in the making as a row of BAR_DTYPE, without volume."""
         last = int(self.bars.view()["close"][-1]) if len(self.bars) else 0
-        return (open_ns, *(self._now or [last] * 4), 0, 0.0, 0)
+        open_, high, low, close = self._now or [last] * 4
+        return (open_ns, open_, high, low, close, 0, 0.0, 0)
 
     def close(self, open_ns: int) -> None:
         """End the minute."""
@@ -85,7 +87,7 @@ class BarStore:
         self._rows[: len(bars)] = bars
         self._count = len(bars)
 
-    def append(self, row: tuple) -> None:
+    def append(self, row: Row) -> None:
         """Add a minute; it must follow the last one."""
         if self._count == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty(self._count, BAR_DTYPE)])
@@ -130,7 +132,7 @@ class InstrumentState:
     funding: list[FundingEvent] = field(default_factory=list)
     day: DayFigures | None = None
 
-    def minute_now(self) -> tuple:
+    def minute_now(self) -> Row:
         """Return the minute in the making as a row of BAR_DTYPE; flat at the last price before its first print."""
         if not self.prints:
             return (self.open_ns, self.last, self.last, self.last, self.last, 0, 0.0, 0)

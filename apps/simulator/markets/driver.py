@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from apps.simulator.markets.base import (
     MINUTE_NS,
     BookEvent,
     EventSink,
     FundingEvent,
+    Key,
     MarketEvent,
     MarketSource,
     MarkEvent,
@@ -64,7 +65,7 @@ class Driver:
         self.events_handled = 0
         everyone = (board, *sinks)
         self._sinks = tuple(sinks)
-        self._handlers = {
+        self._handlers: dict[type, tuple[Callable[[Any], None], ...]] = {
             PrintEvent: tuple(sink.on_print for sink in everyone),
             BookEvent: tuple(sink.on_book for sink in everyone),
             MarkEvent: tuple(sink.on_mark for sink in everyone),
@@ -88,10 +89,13 @@ class Driver:
             self.board.history_load(state.spec.key, self.source.history(state.spec.key, self._open_ns))
             state.open_ns = self._open_ns
             state.funding = self.source.fundings(state.spec.key, self._open_ns)
-        standing = {(type(event), event.key): event for event in self.source.opening()}
+        standing: dict[tuple[type, Key], MarketEvent] = {}
+        for event in self.source.opening():
+            if isinstance(event, BookEvent | MarkEvent):
+                standing[type(event), event.key] = event
         for event in standing.values():
             self._board_only(event)
-        self._events = self.source.minute(self._open_ns)
+        self._events = iter(()) if self.clock.ended else self.source.minute(self._open_ns)
         self._advance()
         now_ns = self.clock.market_ns()
         while self._next is not None and self._next.market_ns <= now_ns and not isinstance(self._next, MinuteEnd):

@@ -54,12 +54,12 @@ def replay_plan(data: Path, symbols: str, from_: str = "", to: str = "", terms: 
 
 def symbols_parse(text: str) -> list[tuple[str, str]]:
     """Return (file name, symbol) pairs of `FILE=SYMBOL,FILE=SYMBOL`; a symbol may stand once."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, symbol = part.partition("=")
         if not (equals and name and symbol):
             raise MarketError(f"--symbols: {part!r} is no FILE=SYMBOL. Fix: like coinbase_BTCUSD_1m=BTC/USDT.")
-        if symbol in dict(map(reversed, pairs)):
+        if any(symbol == other for _, other in pairs):
             raise MarketError(f"--symbols: {symbol} stands twice.")
         pairs.append((name, symbol))
     if not pairs:

@@ -106,8 +106,9 @@ class ReplayMarket:
         rows.sort(key=lambda row: row[:2])
         terms = {key: self._minute_terms(recording, open_ns) for key, recording in self._recordings.items()}
         for at_ns, key, ticks, lots, side in rows:
-            yield PrintEvent(*key, at_ns, ticks, lots, side)
-            yield from self._after(self._recordings[key], at_ns, ticks, side, *terms[key])
+            recording = self._recordings[key]
+            yield PrintEvent(recording.spec.kind, key[1], at_ns, ticks, lots, side)
+            yield from self._after(recording, at_ns, ticks, side, *terms[key])
         yield MinuteEnd(open_ns + MINUTE_NS)
 
     def _rows(self, recording: Recording, open_ns: int) -> list[Row]:
@@ -121,7 +122,7 @@ class ReplayMarket:
         prices = (int(bar["open"]), int(bar["high"]), int(bar["low"]), int(bar["close"]))
         return bar_prints(prices, int(bar["volume"]), PRINTS, rng)
 
-    def _played(self, recording: Recording, open_ns: int) -> tuple:
+    def _played(self, recording: Recording, open_ns: int) -> tuple[int, int, int, int, int, int, float, int]:
         rows = self._rows(recording, open_ns)
         if not rows:
             return (open_ns, 0, 0, 0, 0, 0, 0.0, 0)

@@ -22,6 +22,7 @@ from apps.simulator.markets.base import (
     MarkEvent,
     MinuteEnd,
     PrintEvent,
+    Side,
 )
 from apps.simulator.markets.chain import BLOCK, Chain, ChainBlock, ChainState, generator, state_first
 from apps.simulator.markets.listing import COINS, FUNDING_INTERVAL_MIN, Coin
@@ -138,7 +139,7 @@ class SyntheticMarket:
             at_ns = at[position]
             if number % 2 and nth % MARK_EVERY == 0:
                 yield self._mark(block, number, minute, nth, at_ns)
-            side = "Buy" if is_buy[position] else "Sell"
+            side: Side = "Buy" if is_buy[position] else "Sell"
             yield PrintEvent(spec.kind, spec.symbol, at_ns, price[position], lots[position], side)
             yield self._book(block, number, minute, nth, at_ns, sizes[number])
 

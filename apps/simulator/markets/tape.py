@@ -58,10 +58,10 @@ class TapeMaker:
         mid = _mids(block, rng.standard_normal((coins, BLOCK, prints), dtype=np.float32), along)
         basis = block.basis.T
         ramp = basis[:, :-1, None] + (basis[:, 1:] - basis[:, :-1])[:, :, None] * along
-        both = np.empty((coins, 2, BLOCK, prints))
-        both[:, 0] = mid
-        np.multiply(mid, 1 + ramp, out=both[:, 1])
-        both = both.reshape(2 * coins, BLOCK, prints)
+        pairs = np.empty((coins, 2, BLOCK, prints))
+        pairs[:, 0] = mid
+        np.multiply(mid, 1 + ramp, out=pairs[:, 1])
+        both = pairs.reshape(2 * coins, BLOCK, prints)
         both /= self._tick[:, None, None]
 
         stress = self.stress(block)

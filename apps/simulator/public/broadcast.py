@@ -34,7 +34,7 @@ from apps.simulator.public.klines import kline_data
 from apps.simulator.public.prints import print_data
 from apps.simulator.public.tickers import ticker_row
 
-TICKER_EVERY_S = {SPOT: 0.05, "linear": 0.1}
+TICKER_EVERY_S: dict[str, float] = {SPOT: 0.05, "linear": 0.1}
 KLINE_EVERY_S = 0.25
 REPEAT_TOUCH_S = 3.0  # orderbook.1 is sent again after so long without a change
 PATIENCE_S = 10.0  # a client that takes nothing for so long does not hold the market up any longer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apps.simulator.markets.base import MINUTE_NS
-from apps.simulator.markets.board import InstrumentState
+from apps.simulator.markets.board import InstrumentState, Row
 from apps.simulator.public.formats import Format, ms
 from apps.simulator.public.intervals import end_of
 
@@ -33,7 +33,7 @@ def kline_data(
     }
 
 
-def _bar(state: InstrumentState, interval: str, open_ns: int, end_ns: int) -> tuple | None:
+def _bar(state: InstrumentState, interval: str, open_ns: int, end_ns: int) -> Row | None:
     """Return the bar that opens at `open_ns` as far as it has come, as a row of BAR_DTYPE."""
     if interval == "1" and state.open_ns == open_ns:
         return state.minute_now() if state.last else None
