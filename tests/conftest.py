@@ -9,6 +9,13 @@ ROOT = Path(__file__).resolve().parents[1]
 SKIPS: list[tuple[str, str]] = []
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hash passwords quickly in this process; the stacks that tests start hash as the product does."""
+    from django.conf import settings
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""
