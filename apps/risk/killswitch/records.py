@@ -136,9 +136,23 @@ def mirror_plan(readings: Mapping[str, Reading | None], *, host_start: bool = Fa
     for scope in sorted(combine(readings)):
         held = records_of(scope, readings)
         if held:
-            best = max(held.values(), key=lambda record: record.rank)
+            best = _strongest(list(held.values()))
             plan += [(place, best) for place in PLACES if _may_copy(place, best, held, readings, host_start)]
     return plan
+
+
+def _strongest(held: list[Record]) -> Record:
+    """Return the record that should hold everywhere: the one of the highest rank.
+
+    But a place that had forgotten everything begins to count anew: whoever engaged there, while the others were away,
+    got a generation below that of an older release. So an engagement made after the newest release is raised above it.
+    """
+    best = max(held, key=lambda record: record.rank)
+    unreleased = [record for record in held if record.state == ENGAGED and record.at_ns >= best.at_ns]
+    if best.state == ENGAGED or not unreleased:
+        return best
+    newest = max(unreleased, key=lambda record: (record.at_ns, record.rank))
+    return msgspec.structs.replace(newest, generation=best.generation + 1)
 
 
 def _may_copy(

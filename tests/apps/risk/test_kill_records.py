@@ -28,7 +28,10 @@ records = st.builds(
 @st.composite
 def held(draw):
     scopes = draw(st.sets(st.sampled_from(SCOPES)))
-    return {scope: Record(scope, draw(records).state, draw(st.integers(1, 5)), "ann") for scope in scopes}
+    return {
+        scope: Record(scope, draw(records).state, draw(st.integers(1, 5)), "ann", at_ns=draw(st.integers(0, 5)))
+        for scope in scopes
+    }
 
 
 readings = st.one_of(
@@ -40,7 +43,12 @@ three = st.fixed_dictionaries(dict.fromkeys(PLACES, readings))
 
 
 def reading(**states: tuple[str, int]) -> Reading:
-    return Reading({ALL: Record(ALL, *states["all"])} if "all" in states else {}, 0)
+    return Reading({ALL: made(*states["all"])} if "all" in states else {}, 0)
+
+
+def made(state: str, generation: int) -> Record:
+    """A record whose generations were made in the order of their numbers."""
+    return Record(ALL, state, generation, at_ns=generation)
 
 
 def alike(state: str, generation: int) -> dict[str, Reading]:
@@ -82,14 +90,18 @@ def test_mirroring_never_lowers_a_record_and_never_unblocks_an_engaged_place_alo
         assert given_readings[place].records is not None, "an unreadable place is left alone"
         own = given_readings[place].records.get(record.scope)
         assert own is None or record.rank > own.rank
-        sources = [
-            other
-            for other, r in given_readings.items()
-            if other != place and r is not None and r.records is not None and r.records.get(record.scope) == record
-        ]
-        assert sources, "only what some place says explicitly is copied"
+        held_by = {
+            place: r.records[record.scope]
+            for place, r in given_readings.items()
+            if r is not None and r.records is not None and record.scope in r.records
+        }
         if record.state == CLEAR:
-            assert len(sources) == 2
+            assert [other for other, theirs in held_by.items() if other != place] == [o for o in PLACES if o != place]
+            assert all(theirs == record for other, theirs in held_by.items() if other != place)
+            assert own is None or own.state == CLEAR or own.at_ns < record.at_ns
+        else:
+            acts = {(theirs.by, theirs.at_ns) for theirs in held_by.values() if theirs.state == ENGAGED}
+            assert (record.by, record.at_ns) in acts, "only what a person has engaged is copied"
 
 
 @given(three)
@@ -114,14 +126,16 @@ def test_an_engaged_scope_stays_engaged_by_mirroring_unless_two_places_say_a_lat
     for scope, state in before.items():
         if state.state == ENGAGED and after[scope].state != ENGAGED:
             newest = after[scope].record
-            assert newest is None or newest.generation > state.record.generation
+            assert newest is not None
+            assert newest.rank > state.record.rank
+            assert newest.at_ns > state.record.at_ns
             agreed = [r for r in given_readings.values() if r and r.records and r.records.get(scope) == newest]
-            assert newest is None or len(agreed) == 2
+            assert len(agreed) == 2
 
 
 def test_bus_without_its_key_gets_it_back_when_database_and_file_agree():
     given_readings = {**alike(CLEAR, 3), "bus": reading()}
-    assert mirror_plan(given_readings) == [("bus", Record(ALL, CLEAR, 3))]
+    assert mirror_plan(given_readings) == [("bus", made(CLEAR, 3))]
 
 
 def test_bus_without_its_key_stays_empty_when_database_and_file_differ():
@@ -129,7 +143,7 @@ def test_bus_without_its_key_stays_empty_when_database_and_file_differ():
     assert mirror_plan(given_readings) == []
 
 
-@pytest.mark.parametrize(("host_start", "plan"), [(False, []), (True, [("file", Record(ALL, CLEAR, 3))])])
+@pytest.mark.parametrize(("host_start", "plan"), [(False, []), (True, [("file", made(CLEAR, 3))])])
 def test_a_host_without_a_file_gets_it_at_start_only(host_start, plan):
     assert mirror_plan({**alike(CLEAR, 3), "file": reading()}, host_start=host_start) == plan
 
@@ -145,7 +159,7 @@ def test_a_database_without_records_is_never_filled_with_clear():
 
 def test_an_engaged_record_goes_everywhere():
     given_readings = {**alike(CLEAR, 3), "file": reading(all=(ENGAGED, 4))}
-    assert mirror_plan(given_readings) == [("database", Record(ALL, ENGAGED, 4)), ("bus", Record(ALL, ENGAGED, 4))]
+    assert mirror_plan(given_readings) == [("database", made(ENGAGED, 4)), ("bus", made(ENGAGED, 4))]
 
 
 def test_a_clear_record_in_one_place_is_not_copied_over_an_engaged_one():
@@ -154,11 +168,27 @@ def test_a_clear_record_in_one_place_is_not_copied_over_an_engaged_one():
 
 def test_of_one_generation_engaged_wins():
     plan = mirror_plan({**alike(CLEAR, 3), "bus": reading(all=(ENGAGED, 3))})
-    assert plan == [("database", Record(ALL, ENGAGED, 3)), ("file", Record(ALL, ENGAGED, 3))]
+    assert plan == [("database", made(ENGAGED, 3)), ("file", made(ENGAGED, 3))]
+
+
+def test_an_engagement_on_a_place_that_had_forgotten_is_raised_above_older_releases():
+    """Engaged while the others were away, where counting began anew: no majority of old clear records undoes it."""
+    old = Record(ALL, CLEAR, 7, at_ns=100)
+    fresh = Record(ALL, ENGAGED, 1, "ann", at_ns=200)
+    given_readings = {
+        "database": Reading({ALL: old}, 0),
+        "bus": Reading({ALL: old}, 0),
+        "file": Reading({ALL: fresh}, 0),
+    }
+    raised = Record(ALL, ENGAGED, 8, "ann", at_ns=200)
+    assert mirror_plan(given_readings) == [(place, raised) for place in PLACES]
 
 
 def test_another_host_follows_a_release_when_database_and_bus_agree():
-    assert mirror_plan({**alike(CLEAR, 5), "file": reading(all=(ENGAGED, 4))}) == [("file", Record(ALL, CLEAR, 5))]
+    released = Record(ALL, CLEAR, 5, at_ns=2)
+    given_readings = {place: Reading({ALL: released}, 0) for place in ("database", "bus")}
+    given_readings["file"] = Reading({ALL: Record(ALL, ENGAGED, 4, at_ns=1)}, 0)
+    assert mirror_plan(given_readings) == [("file", released)]
 
 
 def test_words_name_the_place_and_the_scope():
