@@ -1,5 +1,11 @@
 """PostgreSQL for asyncio code: connections and pools with timeouts of their own, on Django's address."""
 
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +19,7 @@ LOCK_TIMEOUT_MS = 1_000
 IDLE_IN_TRANSACTION_MS = 5_000
 # The pool doubles its pause after each failed attempt; giving up early lets the next request try at once.
 RECONNECT_S = 1.0
+logger = logging.getLogger(__name__)
 PIECES = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 
 
@@ -21,7 +28,7 @@ def connect_arguments(
 ) -> dict[str, Any]:
     """Return what psycopg needs to connect to Django's default database, with timeouts.
 
-    The server's timeouts do not help when the server itself stands still: put `asyncio.timeout` around what matters.
+    The server's timeouts do not help when the server itself stands still: use `deadline` around what matters.
     """
     database = settings.DATABASES["default"]
     found = {name: str(database[piece]) for piece, name in PIECES.items() if database.get(piece)}
@@ -38,6 +45,29 @@ def connect_arguments(
         "application_name": application,
         "tcp_user_timeout": STATEMENT_TIMEOUT_MS,
     }
+
+
+@asynccontextmanager
+async def deadline(connection: AsyncConnection[Any], timeout_s: float) -> AsyncIterator[None]:
+    """Cut the connection if what is done inside takes longer: it then raises `psycopg.OperationalError` at once.
+
+    `asyncio.timeout` is no help on a server that stands still: psycopg answers a cancellation by asking that very
+    server to cancel, and waits for it up to 10 s. A connection that was cut is closed; a pool replaces it.
+    """
+    timer = asyncio.get_running_loop().call_later(timeout_s, _cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: AsyncConnection[Any]) -> None:
+    """Shut the socket down under libpq, which then sees its end. Closing it would leave a number to be reused."""
+    if connection.closed:
+        return
+    logger.warning("a database connection is cut: the server does not answer")
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as mine:
+        mine.shutdown(socket.SHUT_RDWR)
 
 
 async def connection_open(application: str = "quarterdeck", *, autocommit: bool = True) -> AsyncConnection[TupleRow]:

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
 
 from apps.common.clocks import boottime_ns
-from apps.common.database import connection_open
+from apps.common.database import connection_open, deadline
 from trader.config import config
 
 QUERY_TIMEOUT_S = 2.0
@@ -211,9 +211,10 @@ class LeaseKeeper:
         """Run one statement within 2 s; a connection that failed or hung is thrown away."""
         async with self._lock:
             try:
-                async with asyncio.timeout(QUERY_TIMEOUT_S):
-                    if self._connection is None or self._connection.closed:
+                if self._connection is None or self._connection.closed:
+                    async with asyncio.timeout(QUERY_TIMEOUT_S):
                         self._connection = await connection_open("quarterdeck leases")
+                async with deadline(self._connection, QUERY_TIMEOUT_S):
                     cursor = await self._connection.execute(statement, parameters)
                     return await cursor.fetchall() if cursor.description else []
             except BaseException:

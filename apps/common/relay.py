@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, OperationalError
 
 from apps.common.bus import LOG_KEY, OUTBOX_CHANNEL, Backoff, pubsub_messages, stream_last
-from apps.common.database import connection_open
+from apps.common.database import connection_open, deadline
 from apps.common.redis_clients import BUS_ERRORS, blocking_client
 from apps.common.residents import ResidentContext
 from trader.config import config
@@ -107,7 +107,7 @@ class Relay:
 
     async def hand_on(self, connection: AsyncConnection[Any]) -> int:
         """Hand on what is new, up to a batch per topic; returns how many messages were added."""
-        async with asyncio.timeout(QUERY_TIMEOUT_S):
+        async with deadline(connection, QUERY_TIMEOUT_S):
             known = [place.read_after for place in self.places.values()]
             cursor = await connection.execute(NEW_ROWS, [list(self.places), known, BATCH])
             rows: list[Row] = await cursor.fetchall()
@@ -140,7 +140,7 @@ class Relay:
     async def _resume(self, connection: AsyncConnection[Any], topic: str) -> int:
         """Find out where to go on. The stream is read before the table, which is never behind it."""
         last = await stream_last(self.redis, LOG_KEY + topic)
-        async with asyncio.timeout(QUERY_TIMEOUT_S):
+        async with deadline(connection, QUERY_TIMEOUT_S):
             cursor = await connection.execute("SELECT n FROM common_topicsequence WHERE topic = %s", [topic])
             newest = (await cursor.fetchone() or (0,))[0]
         if last > newest:

@@ -1,6 +1,7 @@
 """Real processes for the drills of the common library: hosts of residents that can be killed and paused."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from django.conf import settings
+
+from tests.servers import _servers
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT_LEASES = {
@@ -56,3 +59,34 @@ def end(process: subprocess.Popen) -> None:
     process.wait(5)
     if process.stderr:
         process.stderr.close()
+
+
+def postgres_freeze() -> list[int]:
+    """Stop the test's PostgreSQL with all its backends, as a machine that hangs would; `thaw` lets it go on."""
+    postgres = next(server for server in _servers if type(server).__name__ == "EmbeddedPostgres")
+    frozen = [postgres.process.pid]
+    _signal(frozen[0], signal.SIGSTOP)
+    frozen += _descendants(frozen[0])
+    for pid in frozen[1:]:
+        _signal(pid, signal.SIGSTOP)
+    return frozen
+
+
+def thaw(frozen: list[int]) -> None:
+    """Let stopped processes go on."""
+    for pid in reversed(frozen):
+        _signal(pid, signal.SIGCONT)
+
+
+def _descendants(pid: int) -> list[int]:
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children += [int(child) for child in (task / "children").read_text().split()]
+    return children + [further for child in children for further in _descendants(child)]
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
