@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 CONNECT_TIMEOUT_S = 2
+CHECK_S = 1.0
 STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 1_000
 IDLE_IN_TRANSACTION_MS = 5_000
@@ -75,6 +76,12 @@ async def connection_open(application: str = "quarterdeck", *, autocommit: bool 
     return await AsyncConnection.connect(**connect_arguments(application), autocommit=autocommit)
 
 
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """Refuse a pooled connection that is dead, or whose server does not answer within a second."""
+    async with deadline(connection, CHECK_S):
+        await connection.execute("")
+
+
 def async_pool(
     min_size: int = 1, max_size: int = 4, application: str = "quarterdeck"
 ) -> "AsyncConnectionPool[AsyncConnection[TupleRow]]":
@@ -92,6 +99,6 @@ def async_pool(
         reconnect_timeout=RECONNECT_S,
         max_idle=120.0,
         max_lifetime=3600.0,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         name=application,
     )

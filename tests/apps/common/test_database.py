@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 import uvloop
+from psycopg_pool import PoolTimeout
 
 from apps.common.database import async_pool, connect_arguments, connection_open, deadline
 from tests.reliability.processes import postgres_freeze, thaw
@@ -46,6 +47,11 @@ def test_a_frozen_server_is_given_up_in_time_and_the_pool_comes_back(loop_factor
                 async with deadline(held, 0.5):
                     await held.execute("SELECT 1")
             took_s = time.monotonic() - began
+            began = time.monotonic()
+            with pytest.raises((psycopg.OperationalError, PoolTimeout)):
+                async with pool.connection() as connection:
+                    await connection.execute("SELECT 1")
+            pool_took_s = time.monotonic() - began
         finally:
             thaw(frozen)
         assert held.closed
@@ -53,9 +59,10 @@ def test_a_frozen_server_is_given_up_in_time_and_the_pool_comes_back(loop_factor
         async with pool.connection() as connection:
             await connection.execute("SELECT 1")
         await pool.close()
-        return took_s, time.monotonic() - back
+        return took_s, pool_took_s, time.monotonic() - back
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        took_s, back_s = runner.run(scenario())
+        took_s, pool_took_s, back_s = runner.run(scenario())
     assert took_s < 1.5
+    assert pool_took_s < 4
     assert back_s < 4
