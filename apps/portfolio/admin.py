@@ -12,7 +12,6 @@ from apps.portfolio.models import Account, CashBalance, CashMovement, Credential
 from apps.portfolio.services import AccountRefused, account_check, account_save, credential_remove, credential_set
 from apps.portfolio.services.accounts import key_check
 
-
 EDITED = ("venue", "epoch", "name", "currency", "is_live", "trading_enabled", "is_active")
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db.models import Max, OuterRef, Subquery
 
-from apps.portfolio.models import Account, CashBalance, EquitySnapshot, Position
+from apps.portfolio.models import EquitySnapshot, Position
 from trader.core.portfolio import Position as Held
 
 ZERO = Decimal(0)
@@ -65,13 +65,6 @@ class PositionView:
     opened_at: datetime | None
 
 
-def accounts_current() -> QuerySet[Account]:
-    """Return the accounts that desks run: active, of an active venue and its current epoch."""
-    return Account.objects.filter(is_active=True, venue__is_active=True, epoch__is_current=True).select_related(
-        "venue", "epoch"
-    )
-
-
 def account_figures(account_ids: Sequence[int]) -> dict[int, AccountFigures]:
     """Return the newest figures of each of these accounts that has any, in one query."""
     snapshots = EquitySnapshot.objects.filter(account=OuterRef("account"))
@@ -99,11 +92,6 @@ def positions_of(
         rows = rows.exclude(quantity=0)
     known = marks or {}
     return [_position(row, known.get(row.instrument_id)) for row in rows.order_by("instrument__symbol", "owner", "pk")]
-
-
-def balances_of(account_ids: Sequence[int]) -> list[CashBalance]:
-    """Return the cash of these accounts, by currency."""
-    return list(CashBalance.objects.filter(account__in=list(account_ids)).order_by("account", "currency"))
 
 
 CURVE = """

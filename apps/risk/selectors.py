@@ -8,10 +8,10 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
-from apps.risk.killswitch.overview import kill_states, kill_states_async
+from apps.risk.killswitch.overview import kill_states
 from apps.risk.killswitch.reader import KillReader, Verdict
 from apps.risk.killswitch.records import scope_account, scope_deployment, scope_words
-from apps.risk.models import Halt, Refusal
+from apps.risk.models import Halt
 from trader.core.risk import Limits
 
 __all__ = [
@@ -22,14 +22,9 @@ __all__ = [
     "Verdict",
     "deployment_lineage",
     "halts_of",
-    "halts_of_async",
     "halts_open",
     "kill_states",
-    "kill_states_async",
-    "limits_effective",
     "limits_snapshot",
-    "limits_snapshot_async",
-    "refusals_recent",
     "scope_account",
     "scope_deployment",
     "scope_words",
@@ -104,34 +99,9 @@ class LimitsSnapshot:
         return _tightest(row for row in self.rows if row.binds("", instrument_id))
 
 
-@dataclass(frozen=True)
-class LimitsEffective:
-    """What binds one order's owner and instrument: its own book's limits, and the account's."""
-
-    owner: Limits
-    net: Limits
-
-
 def limits_snapshot(account_id: int) -> LimitsSnapshot:
     """Return all limits that can bind an account, in one query."""
     return _snapshot(account_id, _query(SNAPSHOT, account_id))
-
-
-async def limits_snapshot_async(connection: Any, account_id: int) -> LimitsSnapshot:
-    """Return all limits that can bind an account, on a psycopg connection."""
-    cursor = await connection.execute(SNAPSHOT, {"account": account_id})
-    return _snapshot(account_id, await cursor.fetchall())
-
-
-def limits_effective(account_id: int, deployment_key: str, instrument_id: int) -> LimitsEffective:
-    """Return the tightest limits for one owner and instrument of an account."""
-    snapshot = limits_snapshot(account_id)
-    return LimitsEffective(snapshot.owner(deployment_key, instrument_id), snapshot.net(instrument_id))
-
-
-def refusals_recent(account_ids: Sequence[int], limit: int = 100) -> list[Refusal]:
-    """Return the newest refusals of these accounts with their instruments."""
-    return list(Refusal.objects.filter(account__in=list(account_ids)).select_related("instrument")[:limit])
 
 
 def halts_open(account_ids: Sequence[int] | None = None) -> QuerySet[Halt]:
@@ -143,12 +113,6 @@ def halts_open(account_ids: Sequence[int] | None = None) -> QuerySet[Halt]:
 def halts_of(account_id: int) -> list[HaltOpen]:
     """Return the halts that stand at an account, with whom they stop."""
     return [_halt(row) for row in _query(HALTS, account_id)]
-
-
-async def halts_of_async(connection: Any, account_id: int) -> list[HaltOpen]:
-    """Return the halts that stand at an account, on a psycopg connection."""
-    cursor = await connection.execute(HALTS, {"account": account_id})
-    return [_halt(row) for row in await cursor.fetchall()]
 
 
 def deployment_lineage(account_id: int) -> dict[str, tuple[str, ...]]:

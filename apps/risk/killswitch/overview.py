@@ -22,11 +22,6 @@ def kill_states() -> dict[str, ScopeState]:
     return combine(_kept[1])
 
 
-async def kill_states_async() -> dict[str, ScopeState]:
-    """Return what holds for every scope, from inside an event loop."""
-    return combine(await _look())
-
-
 def kept_forget() -> None:
     """Look anew at the next question: something was just written here."""
     global _kept

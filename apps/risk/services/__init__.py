@@ -3,7 +3,6 @@
 from apps.risk.killswitch.acts import (
     kill_engage,
     kill_engage_sync,
-    kill_journal_book,
     kill_release,
     kill_release_sync,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "halts_add",
     "kill_engage",
     "kill_engage_sync",
-    "kill_journal_book",
     "kill_release",
     "kill_release_sync",
     "limit_remove",

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from apps.portfolio import selectors
-from apps.portfolio.models import Account, CashBalance, EquitySnapshot, Position
+from apps.portfolio.models import Account, EquitySnapshot, Position
 from tests.apps.portfolio.conftest import instrument
 
 pytestmark = pytest.mark.django_db
@@ -100,18 +100,3 @@ def test_a_curve_of_nothing_or_one_point(account, snapshots):
     for _ in range(snapshots):
         snapshot(account, START, 5)
     assert selectors.equity_curve(account.pk) == [(START, D(5))] * snapshots
-
-
-def test_balances_by_currency(account):
-    CashBalance.objects.create(account=account, currency="USDT", amount=D(5))
-    CashBalance.objects.create(account=account, currency="BTC", amount=D(1))
-    assert [balance.currency for balance in selectors.balances_of([account.pk])] == ["BTC", "USDT"]
-
-
-def test_current_accounts_are_active_in_the_current_epoch(account, venue):
-    from apps.market.models import Epoch
-
-    older = Epoch.objects.create(venue=venue, number=9, kind=Epoch.Kind.REPLAY)
-    Account.objects.create(venue=venue, epoch=older, name="old")
-    Account.objects.create(venue=venue, epoch=account.epoch, name="off", is_active=False)
-    assert list(selectors.accounts_current()) == [account]

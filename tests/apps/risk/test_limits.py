@@ -1,13 +1,11 @@
 """Limits: refused in words, audited, told, and the tightest binds."""
 
-import asyncio
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.common.database import connection_open
 from apps.common.models import AuditEntry
 from apps.common.outbox import outbox_last, outbox_read
 from apps.risk import selectors, services
@@ -106,8 +104,6 @@ def test_the_tightest_of_all_scopes_binds_each_book(account, spot, linear, deplo
     assert snapshot.owner(deployment.key, linear.pk).position_notional == 100
     assert snapshot.owner(deployment.key, spot.pk).position_notional == 50
     assert snapshot.owner("manual", spot.pk) == Limits()
-    effective = selectors.limits_effective(account.pk, deployment.key, spot.pk)
-    assert (effective.owner.position_notional, effective.net.position_notional) == (50, 400)
 
 
 def test_limits_of_another_account_do_not_bind(account, venue, epoch, spot):
@@ -131,21 +127,6 @@ def test_a_successor_keeps_the_limits_of_its_predecessors(account, spot, deploym
     assert lineage[third.key][0] == third.key
     assert set(lineage[third.key]) == {deployment.key, second.key, third.key}
     assert lineage[stranger.key] == (stranger.key,)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_desks_own_connection_reads_the_same(account, spot):
-    services.limit_set(check_name=C.LEVERAGE, value="1.5", by="ann", account=account)
-
-    async def read() -> LimitsSnapshot:
-        connection = await connection_open("test")
-        try:
-            return await selectors.limits_snapshot_async(connection, account.pk)
-        finally:
-            await connection.close()
-
-    assert asyncio.run(read()) == selectors.limits_snapshot(account.pk)
-    assert asyncio.run(read()).net(spot.pk).leverage == 1.5
 
 
 rows = st.builds(

@@ -87,7 +87,6 @@ def test_many_refusals_are_one_statement(account, spot):
     ]
     write(lambda c: services.refusals_add(c, rows), lambda c: services.refusals_add(c, []))
     assert Refusal.objects.count() == 20
-    assert len(selectors.refusals_recent([account.pk], limit=5)) == 5
 
 
 def test_checks_that_all_passed_are_no_refusal():
@@ -139,14 +138,7 @@ def test_a_deployments_halt_stops_its_successors_and_nobody_else(account, deploy
     write(lambda c: services.halts_add(c, [row]))
     successor = deployment_new(account, "mean_reversion-2", deployment)
 
-    async def read():
-        connection = await connection_open("test")
-        try:
-            return await selectors.halts_of_async(connection, account.pk)
-        finally:
-            await connection.close()
-
-    (halt,) = asyncio.run(read())
+    (halt,) = selectors.halts_of(account.pk)
     assert halt.stops(deployment.key)
     assert halt.stops(successor.key)
     assert not halt.stops("manual")
