@@ -11,10 +11,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -85,14 +84,18 @@ def simulate(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
-        with suppress(ImportError):
-            import uvloop
-
-            return uvloop.run(_serve(options))
-        return asyncio.run(_serve(options))
+        return _runner()(_serve(options))
     except (MarketError, OSError, ValueError) as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
+
+
+def _runner() -> Callable[[Coroutine[Any, Any, int]], int]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
 
 
 def market_open(options: argparse.Namespace) -> Opened:
@@ -139,6 +142,7 @@ def _replay_open(options: argparse.Namespace) -> Opened:
 
 async def _serve(options: argparse.Namespace) -> int:
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (options.state / "ready.json").unlink(missing_ok=True)  # an earlier run's addresses lead nowhere
     source, clock, followers, save = market_open(options)
     board = MarketBoard(source.instruments(), clock.market_ns() // MINUTE_NS * MINUTE_NS)
     limited = options.limits == "bybit"

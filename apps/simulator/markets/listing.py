@@ -9,6 +9,7 @@ import msgspec
 from apps.simulator.markets.base import LINEAR, SPOT, InstrumentSpec
 
 FUNDING_INTERVAL_MIN = 480
+CASH = ("USDT", "USDC", "USD", "EUR", "GBP")
 SPOT_FEES = (Decimal("0.001"), Decimal("0.001"))  # maker, taker
 LINEAR_FEES = (Decimal("0.0002"), Decimal("0.00055"))
 
@@ -49,15 +50,17 @@ COINS = (
 
 
 def spot_spec(symbol: str, base: str, quote: str, tick: Decimal, lot: Decimal) -> InstrumentSpec:
-    """Return the terms of a spot instrument; at least 5 quote units an order."""
+    """Return the terms of a spot instrument."""
     maker, taker = SPOT_FEES
-    return InstrumentSpec(symbol, SPOT, base, quote, "", tick, lot, lot, Decimal(5), Decimal(1), maker, taker)
+    return InstrumentSpec(
+        symbol, SPOT, base, quote, "", tick, lot, lot, _least(quote, tick * lot), Decimal(1), maker, taker
+    )
 
 
 def linear_spec(
     symbol: str, base: str, quote: str, tick: Decimal, lot: Decimal, max_leverage: int = 50
 ) -> InstrumentSpec:
-    """Return the terms of a linear perpetual, margined in its quote; at least 5 quote units an order."""
+    """Return the terms of a linear perpetual, margined in its quote."""
     maker, taker = LINEAR_FEES
     return InstrumentSpec(
         symbol,
@@ -68,12 +71,17 @@ def linear_spec(
         tick,
         lot,
         lot,
-        Decimal(5),
+        _least(quote, tick * lot),
         Decimal(max_leverage),
         maker,
         taker,
         FUNDING_INTERVAL_MIN,
     )
+
+
+def _least(quote: str, smallest: Decimal) -> Decimal:
+    """Return the least notional of an order: 5 where the quote is a currency like the dollar, else next to nothing."""
+    return Decimal(5) if quote in CASH else smallest
 
 
 def coin_specs(coin: Coin) -> tuple[InstrumentSpec, InstrumentSpec]:

@@ -196,3 +196,11 @@ def test_terms_are_read_and_a_tick_too_coarse_is_refused(tmp_path):
         replay_plan(tmp_path, "a=BTC/USDT", terms="BTC/USDT=0.1:0")
     with pytest.raises(MarketError, match="ETH/USDT is not among --symbols"):
         replay_plan(tmp_path, "a=BTC/USDT", terms="ETH/USDT=0.1:0.1")
+
+
+def test_the_least_notional_is_five_in_cash_and_next_to_nothing_in_another_coin(tmp_path):
+    _minutes(tmp_path, "a", (0, 3))
+    plan = replay_plan(tmp_path, "a=BTC/USDT", terms="BTC/USDT=0.1:0.001")
+    assert plan.recordings[0].spec.min_notional == 5
+    plan = replay_plan(tmp_path, "a=ETH/BTC", terms="ETH/BTC=0.1:0.001")
+    assert plan.recordings[0].spec.min_notional == Decimal("0.0001")
