@@ -1,0 +1,113 @@
+"""What people change while a feed runs, and what venues refuse."""
+
+import asyncio
+
+import pytest
+
+from apps.market.feed import health
+from apps.market.models import Instrument, Universe, Venue
+from apps.market.selectors import bars_newest_open_async, instruments_listed
+from apps.market.services import epoch_begin, universe_save, venue_save
+from tests.apps.market.live import MINUTE_NS, feed_running, in_thread, market_running, seeded, until, venue_seed
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("hot_bars_emptied"),
+]
+
+
+def _members_set(symbols: tuple[str, ...]) -> None:
+    members = [found for found in instruments_listed("bybit-sim") if found.symbol in symbols]
+    universe_save(Universe.objects.get(name="desk"), members=members, by="ann")
+
+
+async def test_a_universe_changed_by_a_person_is_collected_from_then_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("apps.market.residents.PLAN_EVERY_S", 0.2)
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        async with feed_running() as feed:
+            start_ns = half.clock.market_ns() // MINUTE_NS * MINUTE_NS
+            await asyncio.to_thread(in_thread, _members_set, ("BTC/USDT", "SOL/USDT"))
+            await until(lambda: {found.item.venue_symbol for found in feed.collector.instruments.values()} == {
+                "BTCUSDT", "SOLUSDT"})  # fmt: skip
+            solana = feed.instrument("SOLUSDT", "spot")
+            await until(lambda: solana.book.is_sound)
+            await half.driver.until_reached(start_ns + 3 * MINUTE_NS)
+            await feed.settled(start_ns + 2 * MINUTE_NS)
+            number = solana.item.instrument_id
+            newest = await bars_newest_open_async(feed.context.pool, feed.epoch_id, [number], 60)
+            assert newest[number] >= start_ns + MINUTE_NS
+
+
+async def test_an_instrument_that_the_venue_refuses_is_shown_and_the_others_go_on(tmp_path) -> None:
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        await asyncio.to_thread(in_thread, _break_one)
+        async with feed_running() as feed:
+            broken = feed.instrument("NOSUCHUSDT", "spot")
+            await until(lambda: broken.refused)
+            await until(lambda: "NOSUCHUSDT" in feed.context.lease.meta["detail"])
+            assert feed.context.lease.meta["live"] == 2
+            assert "handler not found" in broken.refused
+
+
+def _break_one() -> None:
+    Instrument.objects.filter(symbol="ETH/USDT").update(venue_symbol="NOSUCHUSDT")
+
+
+async def test_a_venue_that_is_not_up_yet_is_waited_for_and_asked_what_it_lists(tmp_path) -> None:
+    async with market_running(tmp_path) as half:
+        await asyncio.to_thread(in_thread, _seed_unsynced, half)
+        async with feed_running() as feed:
+            assert len(feed.collector.instruments) == 20
+            assert feed.context.lease.meta["state"] == health.READY
+
+
+def _seed_unsynced(half) -> None:
+    venue_seed(half)
+    universe = Universe.objects.get()
+    universe.kind, universe.rule_quote = Universe.Kind.RULE, "USDT"
+    universe_save(universe, by="test")
+
+
+async def test_a_feed_begins_anew_when_its_venue_has_another_epoch(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("apps.market.residents.PLAN_EVERY_S", 0.2)
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        async with feed_running() as feed:
+            await asyncio.to_thread(in_thread, _another_epoch)
+            await until(feed.task.done)
+            feed.task.result()
+
+
+def _another_epoch() -> None:
+    venue = Venue.objects.get()
+    epoch_begin(venue, {"kind": "synthetic", "seed": 8}, by="test")
+    venue_save(venue, by="test")
+
+
+async def test_a_market_that_stands_is_paused_and_not_stale(tmp_path) -> None:
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        async with feed_running() as feed:
+            feed.resident._control.newest.running = False
+            found = feed.collector.instruments.values()
+            for instrument in found:
+                instrument.heard_boot_ns -= 120_000_000_000
+            await asyncio.sleep(0.8)
+            told = await feed.context.bus.last("health.feed.bybit-sim")
+            assert (told.state, told.stale) == (health.PAUSED, [])
+
+
+async def test_an_instrument_silent_on_both_clocks_is_stale_alone(tmp_path) -> None:
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        async with feed_running() as feed:
+            quiet = feed.instrument("ETHUSDT", "spot")
+            quiet.heard_boot_ns -= 120_000_000_000
+            assert feed.collector.silent() == []  # its market has not moved: only one clock
+            quiet.heard_market_ns -= 120_000_000_000
+            await asyncio.sleep(0.8)
+            told = await feed.context.bus.last("health.feed.bybit-sim")
+            assert (told.state, told.stale) == (health.READY, [quiet.item.instrument_id])
