@@ -1,10 +1,8 @@
-"""Bybit's rate limits, as the governor counts them: by key and kind of request, and 600 in 5 s by address."""
+"""Bybit's rate limits of orders and cancels, as the governor counts them by key; `market` registers the others."""
 
-from apps.common.governor import ADDRESS, DEFAULT, Limit
+from apps.common.governor import Limit
 
 LIMITS = {
-    ADDRESS: Limit(600, 5.0),
-    DEFAULT: Limit(50, 1.0),
     "order.linear": Limit(10, 1.0),
     "order.spot": Limit(20, 1.0),
     "cancel.linear": Limit(10, 1.0),

@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from apps.portfolio.models import Account
-from apps.portfolio.selectors import accounts_named
 from apps.strategies.models import Deployment
 from apps.strategies.selectors import LIBRARY, strategy_load
 from apps.strategies.services import (
@@ -93,7 +93,8 @@ class Command(BaseCommand):
 
 
 def _account(text: str) -> Account:
-    found = list(accounts_named(text))
+    wanted = Q(name__iexact=text) | Q(pk=int(text)) if text.isdecimal() else Q(name__iexact=text)
+    found = list(Account.objects.filter(wanted, epoch__is_current=True))
     if len(found) != 1:
         raise CommandError(f"--account: {len(found)} accounts are called {text!r}; give its number")
     return found[0]
