@@ -17,7 +17,23 @@ function colour(name, alpha = 1) {
   return `rgba(${r}, ${g}, ${b}, ${a * alpha})`;
 }
 
-export class PriceChart {
+/** Load the chart library once, after the first paint; its address is the page's. */
+function library(url) {
+  if (globalThis.LightweightCharts) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src: url, onload: resolve, onerror: reject });
+    document.head.append(script);
+  });
+}
+
+/** Return a chart in the page's `#plot`, ready to show an instrument. */
+export async function priceChart() {
+  const [plot, legend, empty] = ["plot", "legend", "chart-empty"].map((id) => document.getElementById(id));
+  await library(plot.dataset.library);
+  return new PriceChart({ plot, legend, empty });
+}
+
+class PriceChart {
   constructor({ plot, legend, empty }) {
     const charts = globalThis.LightweightCharts;
     Object.assign(this, { plot, legend, empty, bars: [], fills: [], timeframe: 60, asked: 0 });

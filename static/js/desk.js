@@ -1,15 +1,19 @@
 /* The Desk page: figures, chart, signals and ledgers, live. */
-import { PriceChart, timeframes } from "./chart.js";
+import { priceChart, timeframes } from "./chart.js";
 import { Figures } from "./figures.js";
 import { number, put, readJson, signed, tone } from "./format.js";
 import { live } from "./live.js";
+import { painted } from "./painted.js";
 import { RowList } from "./rows.js";
 import { tabs } from "./tabs.js";
 
 const page = readJson("page-live");
-if (page) start();
+if (page) {
+  await painted;
+  start();
+}
 
-function start() {
+async function start() {
   const connection = live();
   const byId = new Map(page.instruments.map((instrument) => [instrument.id, instrument]));
   const figures = new Figures(document.getElementById("figures"), page.refusedToday);
@@ -17,15 +21,16 @@ function start() {
   let running = true;
   for (const venue of shell.venues) connection.state(`clock.${venue}`, (clock) => (running = clock.running && !clock.ended));
   figures.follow(connection, page.account, () => running);
-  const chart = priceChart(connection, byId);
-  const lists = ledgers(connection, figures, chart);
+  const shown = { chart: null };
+  const lists = ledgers(connection, figures, shown);
   marks(connection, byId, lists.positions);
   tabs(document.querySelector(".ledger-tabs"));
   ages();
+  shown.chart = await chartOf(connection, byId);
 }
 
-function priceChart(connection, byId) {
-  const chart = new PriceChart({ plot: document.getElementById("plot"), legend: document.getElementById("legend"), empty: document.getElementById("chart-empty") });
+async function chartOf(connection, byId) {
+  const chart = await priceChart();
   const picker = document.getElementById("instrument");
   let timeframe = 60;
   let topic = null;
@@ -53,7 +58,7 @@ async function dialog(name, url) {
   fill(name, url);
 }
 
-function ledgers(connection, figures, chart) {
+function ledgers(connection, figures, shown) {
   const waiting = document.querySelector("[data-waiting=ledger]");
   const count = (name) => (n) => put(document.querySelector(`[data-count=${name}]`), String(n));
   const list = (id, options) => new RowList(document.getElementById(id), { account: page.account, waiting, ...options });
@@ -70,7 +75,7 @@ function ledgers(connection, figures, chart) {
     connection.log(topic, page.since[topic], {
       onRow: (value, html) => {
         const row = rows.row(html);
-        if (row) followed(topic, value, row, { figures, chart, lists });
+        if (row) followed(topic, value, row, { figures, chart: shown.chart, lists });
       },
       onSnapshot: (values, html) => {
         rows.snapshot(html);
@@ -87,7 +92,7 @@ function followed(topic, value, row, { figures, chart, lists }) {
   if (topic === "fills") {
     const fills = document.querySelector("[data-count=fills]");
     put(fills, String(Number(fills.textContent) + 1));
-    if (value.instrument_id === chart.instrument?.id) chart.fill({ id: value.id, t: Math.floor(value.market_ns / 1e9), side: value.side, price: Number(value.price) });
+    if (chart && value.instrument_id === chart.instrument?.id) chart.fill({ id: value.id, t: Math.floor(value.market_ns / 1e9), side: value.side, price: Number(value.price) });
   }
   if (topic === "refusals") {
     figures.refusedOne(value.check_name);

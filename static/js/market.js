@@ -1,14 +1,28 @@
 /* The Market page: candles, book ladder, prints, live. */
-import { PriceChart, timeframes } from "./chart.js";
+import { priceChart, timeframes } from "./chart.js";
 import { moment, number, put, readJson, share, tone, whisper } from "./format.js";
 import { live } from "./live.js";
+import { painted } from "./painted.js";
 
 const LEVELS = 11;
 const page = readJson("page-live");
-function start() {
+async function start() {
   const connection = live();
   const { instrument } = page;
-  const chart = new PriceChart({ plot: document.getElementById("plot"), legend: document.getElementById("legend"), empty: document.getElementById("chart-empty") });
+  const header = new Quote(instrument);
+  connection.state(`quote.${instrument.id}`, (quote) => header.draw(quote));
+  connection.state(`ticker.${instrument.id}`, (ticker) => header.day(ticker));
+  const ladder = new Ladder(instrument);
+  connection.state(`book.${instrument.id}`, (book) => ladder.draw(book));
+  connection.state(`prints.${instrument.id}`, (prints) => drawPrints(prints, instrument));
+  document.getElementById("new-order")?.addEventListener("click", async () => {
+    const { fill } = await import("./shell.js");
+    fill("order", `/orders/new/?account=${page.account}&instrument=${instrument.id}`);
+  });
+  chartLive(connection, instrument, await priceChart());
+}
+
+function chartLive(connection, instrument, chart) {
   chart.show(instrument, 60);
   timeframes(document, (timeframe) => chart.show(instrument, timeframe));
   let minute = 0;
@@ -17,18 +31,8 @@ function start() {
     if (minute && bar.open_ns > minute) setTimeout(() => ["#quality", "#why-last"].forEach((id) => globalThis.htmx.trigger(id, "qd:minute")), 600);
     minute = bar.open_ns;
   });
-  const header = new Quote(instrument);
-  connection.state(`quote.${instrument.id}`, (quote) => header.draw(quote));
-  connection.state(`ticker.${instrument.id}`, (ticker) => header.day(ticker));
-  const ladder = new Ladder(instrument);
-  connection.state(`book.${instrument.id}`, (book) => ladder.draw(book));
-  connection.state(`prints.${instrument.id}`, (prints) => drawPrints(prints, instrument));
   connection.log("fills", page.since.fills, {
     onRow: (fill) => fill.instrument_id === instrument.id && chart.fill({ id: fill.id, t: Math.floor(fill.market_ns / 1e9), side: fill.side, price: Number(fill.price) }),
-  });
-  document.getElementById("new-order")?.addEventListener("click", async () => {
-    const { fill } = await import("./shell.js");
-    fill("order", `/orders/new/?account=${page.account}&instrument=${instrument.id}`);
   });
 }
 
@@ -127,4 +131,7 @@ function drawPrints(prints, instrument) {
   });
 }
 
-if (page) start();
+if (page) {
+  await painted;
+  start();
+}

@@ -3,6 +3,7 @@ import { localise, readJson } from "./format.js";
 import { keys } from "./keys.js";
 import { killButtons, settle, showBanner } from "./kill.js";
 import { live } from "./live.js";
+import { painted } from "./painted.js";
 import { search } from "./search.js";
 import { Strip } from "./strip.js";
 
@@ -106,6 +107,7 @@ listenToHtmx();
 settleToasts();
 const { theme } = document.documentElement.dataset;
 localStorage.setItem("adminTheme", JSON.stringify(theme === "system" ? "auto" : theme)); // where the admin's skin looks
+await painted;
 const connection = live(given.socket);
 strip.follow(connection);
 killTopics(connection);
