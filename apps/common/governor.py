@@ -86,9 +86,12 @@ _limits: dict[str, dict[str, Limit]] = {}
 def register_limits(provider: str, limits: Mapping[str, Limit]) -> None:
     """Register a provider's limits: `address` for all requests of an address, then by bucket, and `default`.
 
-    A bucket `order.spot` falls back to `order`, then to `default`.
+    A bucket `order.spot` falls back to `order`, then to `default`. Several apps may add buckets of one provider; where
+    two disagree about a bucket, the stricter limit holds.
     """
-    _limits[provider] = dict(limits)
+    known = _limits.setdefault(provider, {})
+    for bucket, limit in limits.items():
+        known[bucket] = min(known.get(bucket, limit), limit, key=lambda one: one.count / one.span_s)
 
 
 def limit_of(provider: str, bucket: str) -> tuple[str, Limit]:

@@ -102,6 +102,14 @@ async def test_a_penalty_holds_everyone_back(bus):
     await other.take("testvenue", "a", "k", "order", priority=Priority.CANCEL, timeout_s=0.5)
 
 
+def test_apps_add_buckets_and_the_stricter_limit_holds():
+    register_limits("testvenue", {"more": Limit(3, 1.0), "order": Limit(100, 0.5)})
+    assert limit_of("testvenue", "more.spot") == ("more", Limit(3, 1.0))
+    assert limit_of("testvenue", "order") == ("order", Limit(10, 0.5))
+    register_limits("testvenue", {"more": Limit(2, 1.0)})
+    assert limit_of("testvenue", "more") == ("more", Limit(2, 1.0))
+
+
 async def test_an_unknown_provider_is_treated_cautiously(bus):
     governor = Governor(bus)
     for _ in range(5):
