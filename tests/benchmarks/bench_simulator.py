@@ -115,9 +115,11 @@ class _client:
 
     async def __aenter__(self) -> Seen:
         self._session = aiohttp.ClientSession()
-        self._tasks = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
         for kind in ("spot", "linear"):
             socket = await self._session.ws_connect(f"{self._venue['socket']}/v5/public/{kind}", max_msg_size=0)
+            self._sockets.append(socket)
             for coin in COINS:
                 topics = [f"{topic}{coin}USDT" for topic in TOPICS]
                 await socket.send_json({"op": "subscribe", "args": topics})
@@ -129,6 +131,8 @@ class _client:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for socket in self._sockets:
+            await socket.close()
         await self._session.close()
 
     async def _read(self, kind: str, socket: aiohttp.ClientWebSocketResponse) -> None:
