@@ -36,7 +36,9 @@ FALL, BACK = WARM + 2, WARM + 8
 class Floor:
     """`with Floor() as floor:`; a fall of the price at minute FALL makes the deployment buy."""
 
-    def __init__(self, minutes: int = 240, volume: float = 8_000.0, **environment: str) -> None:
+    def __init__(
+        self, minutes: int = 240, volume: float = 8_000.0, prices: Any = None, limits: str = "bybit", **environment: str
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qdf-"))
         (self.folder / "s").mkdir(mode=0o700)
         self.postgres = EmbeddedPostgres(self.folder / "pg", self.folder / "s", self.folder / "pg.log")
@@ -44,8 +46,9 @@ class Floor:
         self.workers: list[subprocess.Popen] = []
         self.minute = WARM - 1
         self.found: dict[str, Any] = {}
-        file_make(self.folder / "m.csv", prices_make(minutes, {FALL: -0.006, BACK: 0.008}), volume)
-        self.exchange = Exchange(self.folder, self.folder, WARM, minutes - 1, f"m={SPOT}")
+        closes = prices_make(minutes, {FALL: -0.006, BACK: 0.008}) if prices is None else prices
+        file_make(self.folder / "m.csv", closes, volume)
+        self.exchange = Exchange(self.folder, self.folder, WARM, minutes - 1, f"m={SPOT}", limits)
         self._extra = environment
 
     @property
