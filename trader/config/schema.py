@@ -50,7 +50,7 @@ class HubSection(Section):
     frame_ms: float = Field(20.0, ge=5, description="Shortest time between two state frames to a browser, in ms.")
     frame_ms_per_client: float = Field(0.5, ge=0, description="The same, per connected browser, where that is longer.")
     log_frame_ms: float = Field(4.0, ge=0, description="Shortest time between two frames of log messages, in ms.")
-    log_frame_ms_per_client: float = Field(0.05, ge=0, description="The same, per connected browser, where that is longer.")
+    log_frame_ms_per_client: float = Field(0.05, ge=0, description="The same, per connected browser, if longer.")
     buffer_bytes: int = Field(262_144, ge=4096, description="Unsent bytes at which a browser counts as fallen behind.")
     topics_per_client: int = Field(400, ge=1, description="Most topics one browser may ask for.")
 
