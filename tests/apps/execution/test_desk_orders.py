@@ -1,0 +1,125 @@
+"""Manual orders at a desk: placed once, cancelled, refused with every check, closed; and what a stop leaves behind."""
+
+import secrets
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from apps.execution.models import DeskCommand, Order
+from apps.execution.services import (
+    CommandRefused,
+    manual_order_preview,
+    manual_order_submit,
+    order_cancel,
+    position_close,
+)
+from apps.market.models import Instrument
+from apps.portfolio.models import Account
+from apps.risk.models import Refusal
+from apps.risk.services import limit_set
+from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
+from tests.apps.execution.wishes import answered, command, limit_orders
+from tests.apps.risk.fixtures import kill_clear
+
+__all__ = ["kill_clear"]
+pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
+
+
+async def of(made: Living, symbol: str = SPOT) -> tuple[Account, Instrument]:
+    account = await Account.objects.select_related("venue").aget(pk=made.account_id)
+    return account, await Instrument.objects.aget(venue_id=account.venue_id, symbol=symbol)
+
+
+async def test_a_double_click_is_one_order_and_a_cancel_takes_it_back() -> None:
+    async with living() as made:
+        account, instrument = await of(made)
+        nonce = secrets.token_hex(8)
+        submit = sync_to_async(manual_order_submit)
+        first = await submit(account, instrument, "buy", "limit", "2", "90", nonce=nonce, by="tester")
+        again = await submit(account, instrument, "buy", "limit", "2", "90", nonce=nonce, by="tester")
+        assert first.pk == again.pk
+        done = await answered(made, first)
+        assert (done.state, done.result) == ("done", "order acknowledged")
+        assert len(made.exchange.ledger("order")) == 1
+        row = await Order.objects.select_related("account").aget()
+        assert (row.owner, row.leg, row.adds_risk) == ("manual", "manual", True)
+        asked = await answered(made, await sync_to_async(order_cancel)(row, by="tester"))
+        assert asked.result == "order cancelled"
+        await made.parts.writer.flush()
+        await row.arefresh_from_db()
+        assert (row.state, row.origin) == ("cancelled", "person")
+        with pytest.raises(CommandRefused, match="already"):
+            await sync_to_async(order_cancel)(row, by="tester")
+
+
+async def test_a_manual_position_is_protected_and_closed_on_request() -> None:
+    async with living(symbols=(SPOT, LINEAR)) as made:
+        account, instrument = await of(made, LINEAR)
+        done = await command(made, "order", instrument_id=instrument.pk, side="sell", kind="market", quantity="3")
+        assert done.state == "done", done.result
+        await made.until(lambda: made.books.held(instrument.pk, "manual") == -3, what="short by hand")
+        await made.until(
+            lambda: [one for one in made.books.open.values() if one.leg == "stop" and one.state == "acknowledged"]
+        )
+        stop = next(one for one in made.books.open.values() if one.leg == "stop")
+        assert (stop.side, stop.reduce_only, stop.quantity) == ("buy", True, 3)
+        closed = await answered(made, await sync_to_async(position_close)(account, instrument, "manual", by="tester"))
+        assert closed.state == "done", closed.result
+        await made.until(lambda: not made.books.held(instrument.pk, "manual"), what="flat")
+        await made.until(lambda: not made.books.open, what="the stop is gone")
+        nothing = await answered(made, await sync_to_async(position_close)(account, instrument, "manual", by="tester"))
+        assert nothing.state == "refused"
+
+
+async def test_an_order_over_its_limit_is_refused_with_the_number_and_every_check() -> None:
+    async with living() as made:
+        account, instrument = await of(made)
+        await sync_to_async(limit_set)(check_name="order_notional", value=500, by="tester", account=account)
+        await made.until(
+            lambda: made.parts.guard.account_limits().get("order_notional") == 500, what="the limit is known"
+        )
+        preview = await sync_to_async(manual_order_preview)(account, instrument, "buy", "limit", "9", "90")
+        assert (preview.cost, preview.refused_by) == (810, "order_notional")
+        refused = await command(made, "order", instrument_id=instrument.pk, side="buy", kind="limit",
+                                quantity="9", price="90")  # fmt: skip
+        assert refused.state == "refused"
+        await made.parts.writer.flush()
+        row = await Refusal.objects.aget()
+        assert (row.check_name, row.number, row.limit) == ("order_notional", 810, 500)
+        verdicts = [one["verdict"] for one in row.checks]
+        assert verdicts.count("refused") == 1
+        assert "not_asked" in verdicts[verdicts.index("refused") :]
+        assert made.exchange.ledger("order") == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        ({"side": "buy", "kind": "limit", "quantity": "1", "price": "90.001"}, "price"),
+        ({"side": "buy", "kind": "limit", "quantity": "0.0000001", "price": "90"}, "quantity"),
+        ({"side": "hold", "kind": "market", "quantity": "1", "price": None}, "side"),
+        ({"side": "buy", "kind": "stop", "quantity": "1", "price": None}, "kind"),
+        ({"side": "buy", "kind": "market", "quantity": "many", "price": None}, "quantity"),
+    ],
+)
+async def test_what_no_desk_could_take_is_refused_with_its_field(wish: dict, word: str) -> None:
+    async with living(desk=False) as made:
+        account, instrument = await of(made)
+        with pytest.raises(CommandRefused) as refused:
+            await sync_to_async(manual_order_submit)(account, instrument, **wish, nonce="n", by="tester")
+        assert refused.value.field == word
+        assert not await DeskCommand.objects.aexists()
+
+
+async def test_spot_cannot_be_sold_short_and_a_stopping_desk_cancels_what_adds_risk_but_keeps_stops() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        _, instrument = await of(made)
+        short = await command(made, "order", instrument_id=instrument.pk, side="sell", kind="market", quantity="5000")
+        assert short.state == "refused"
+        await limit_orders(made, SPOT, 2, price=90.0)
+        await made.desk_stop()
+        orders = made.exchange.call("GET", "/state")["accounts"][0]["orders"]
+        assert [float(order["triggerPrice"]) > 0 for order in orders] == [True]
+        rows = await made.rows("SELECT state FROM execution_order WHERE owner = 'manual'")
+        assert rows == [("cancelled",), ("cancelled",)]

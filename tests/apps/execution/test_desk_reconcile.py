@@ -1,0 +1,137 @@
+"""A desk beside its venue: after a crash, with foreign orders, with books that differ, with a deployment changed."""
+
+import secrets
+from decimal import Decimal
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from apps.execution.brokers.bybit.client import BybitClient
+from apps.execution.brokers.gate import SendGate, Sending, sending
+from apps.execution.desk.store import FenceLost
+from apps.execution.models import Reconciliation
+from apps.execution.selectors import account_load, credential_configuration
+from apps.portfolio.models import CashBalance, CashMovement, Position
+from apps.risk.services import kill_engage
+from apps.strategies.models import Deployment
+from apps.strategies.services import deployment_change
+from tests.apps.execution.living import SPOT, WARM, Living, living
+from tests.apps.execution.test_desk_kill import swept
+from tests.apps.execution.wishes import limit_orders
+from tests.apps.risk.fixtures import kill_clear
+
+__all__ = ["kill_clear"]
+pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
+
+
+async def foreign_order(made: Living, **body: str) -> None:
+    """Another program with the same key places an order."""
+    configuration = await sync_to_async(lambda: credential_configuration(account_load(made.account_id)))()
+    client = BybitClient(configuration, SendGate(made.parts.core), 1000, 5.0)
+    await client.open()
+    token = sending.set(Sending(adds_risk=False))
+    try:
+        await client.call(
+            "private_post_v5_order_create",
+            {"category": "spot", "symbol": "BTCUSDT", "orderLinkId": f"other-{secrets.token_hex(4)}", **body},
+        )
+    finally:
+        sending.reset(token)
+        await client.close()
+
+
+LIMIT = {"side": "Buy", "orderType": "Limit", "qty": "1", "price": "90", "timeInForce": "GTC"}
+MARKET = {"side": "Buy", "orderType": "Market", "qty": "2", "marketUnit": "baseCoin"}
+
+
+async def test_after_a_crash_orders_and_positions_are_taken_up_and_nothing_is_sent() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        await limit_orders(made, SPOT, 2, price=90.0)
+        before = {order.client_id: order.state for order in made.books.open.values()}
+        held = made.books.held(made.instrument(SPOT), made.deployment)
+        await made.parts.writer.flush()
+        sent = len(made.exchange.orders_of())
+        await made.desk_crash()
+        await made.desk_start()
+        assert {order.client_id: order.state for order in made.books.open.values()} == before
+        assert made.books.held(made.instrument(SPOT), made.deployment) == held
+        assert len(made.exchange.orders_of()) == sent
+        startup = await Reconciliation.objects.filter(is_startup=True).afirst()
+        assert startup is not None
+        assert startup.differences == []
+
+
+async def test_foreign_orders_are_shown_and_left_alone_even_by_the_kill_switch() -> None:
+    async with living() as made:
+        await foreign_order(made, **LIMIT)
+        await limit_orders(made, SPOT, 12, price=90.0)
+        await made.parts.reconciler.round()
+        assert len(made.books.foreign) == 1
+        await kill_engage("all", by="tester", reason="drill")
+        sweep = await swept(made, "all")
+        assert (sweep.found, sweep.left, sweep.foreign) == (12, 0, 1)
+        paths = {row["path"] for row in made.exchange.ledger("request")}
+        assert "/v5/order/cancel-all" not in paths
+        assert "/v5/order/cancel-batch" in paths
+        left = made.exchange.call("GET", "/state")["accounts"][0]["orders"]
+        assert [order["orderLinkId"].startswith("other-") for order in left] == [True]
+
+
+async def test_a_foreign_fill_is_booked_to_nobody_and_is_no_adjustment() -> None:
+    async with living() as made:
+        await foreign_order(made, **MARKET)
+        instrument = made.instrument(SPOT)
+        await made.until(lambda: made.books.held(instrument, "unattributed") > 0, what="the foreign fill is booked")
+        await made.parts.reconciler.round()
+        await made.parts.reconciler.round()
+        await made.parts.writer.flush()
+        row = await Position.objects.aget(owner="unattributed")
+        assert row.quantity == Decimal("2") - Decimal("2") * Decimal("0.001")
+        assert not await CashMovement.objects.filter(kind="adjustment").aexists()
+        assert made.books.orders_of(instrument) == []
+
+
+async def test_a_difference_seen_twice_is_adjusted_to_the_venue_with_its_cause() -> None:
+    async with living() as made:
+        await made.desk_stop()
+        await CashBalance.objects.filter(currency="USDT").aupdate(amount=Decimal("99990"))
+        await made.desk_start()
+        moved = await CashMovement.objects.aget(kind="adjustment")
+        assert (moved.amount, moved.currency, moved.owner) == (10, "USDT", "unattributed")
+        assert "balance USDT" in moved.cause
+        found = await Reconciliation.objects.filter(is_startup=True).afirst()
+        assert found is not None
+        assert found.differences == [
+            {"what": "balance USDT", "ours": "99990", "venue": "100000", "done": "adjusted to unattributed"}
+        ]
+        assert (await CashBalance.objects.aget(currency="USDT")).amount == 100_000
+
+
+async def test_a_changed_deployment_hands_its_position_and_its_stop_to_the_successor() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        instrument = made.instrument(SPOT)
+        held = made.books.held(instrument, made.deployment)
+        assert held > 0
+        await made.parts.writer.flush()
+        new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
+        made.parts.writer.event("deployments", _nothing(made))
+        with pytest.raises(FenceLost):
+            await made.until(lambda: False, 8, "the old desk ends by its fence")
+        made.desk_task = None
+        made.keeper.leases.clear()
+        await made.desk_start()
+        assert (made.books.held(instrument, made.deployment), made.books.held(instrument, new.key)) == (0, held)
+        await made.until(
+            lambda: [one.owner for one in made.books.open.values() if one.leg == "stop"] == [new.key],
+            what="the stop belongs to the successor",
+        )
+        old = await Deployment.objects.aget(key=made.deployment)
+        assert old.state == "replaced"
+
+
+def _nothing(made: Living):
+    from apps.strategies.events import DeploymentChanged
+
+    return DeploymentChanged(key="x", account_id=made.account_id, strategy="x", state="stopped", by="x", wall_ns=1)
