@@ -55,7 +55,7 @@ class PriceChart {
       grid: { vertLines: { color: colour("--grid") }, horzLines: { color: colour("--grid") } },
       crosshair: { mode: 0 },
       rightPriceScale: { borderVisible: false },
-      timeScale: { borderVisible: false, timeVisible: true, secondsVisible: false, rightOffset: 4, tickMarkFormatter: tick },
+      timeScale: { borderVisible: false, timeVisible: true, secondsVisible: false, rightOffset: 8, tickMarkFormatter: tick },
       localization: { timeFormatter: (second) => moment(second * 1000, "full"), priceFormatter: (value) => number(value, this.decimals ?? 2) },
     };
   }
@@ -81,7 +81,7 @@ class PriceChart {
     this.bars = found.bars;
     this.fills = found.fills;
     this.draw();
-    this.chart.timeScale().setVisibleLogicalRange({ from: this.bars.length - Math.min(this.bars.length, this.plot.clientWidth / 5), to: this.bars.length + 3 });
+    this.chart.timeScale().setVisibleLogicalRange({ from: this.bars.length - Math.min(this.bars.length, this.plot.clientWidth / 5), to: this.bars.length + 8 });
   }
 
   async older() {

@@ -14,9 +14,11 @@ FLAGS = [
 ]  # fmt: skip
 PASSWORD = "a quiet harbour"
 START_S = 120
+# Fixtures live as long as this package, not the session: an open browser keeps an event loop running in its thread,
+# in which Django's ORM refuses to work for the tests that follow.
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(chromium: str) -> Iterator[RunningStack]:
     """Start everything once; it is shared, so a test leaves it as it was."""
     with RunningStack("--market", "synthetic") as running:
@@ -24,13 +26,13 @@ def stack(chromium: str) -> Iterator[RunningStack]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(stack: RunningStack) -> str:
     """Return the web process's address."""
     return str(stack.status()["urls"]["web"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Any]:
     """Start Chromium once."""
     from playwright.sync_api import sync_playwright
@@ -41,7 +43,7 @@ def browser(chromium: str) -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(stack: RunningStack, address: str, browser: Any) -> dict[str, Any]:
     """Sign a captain (admin) and a lookout (viewer) in, each by a one-time link and a first password."""
     states = {}
