@@ -105,6 +105,7 @@ class FeedResident:
             self._context.stop.wait(),
             self._publisher.run(),
             self._recorder.run(),
+            self._recorder.run_seconds(),
             self._recorder.run_coarse(),
             self._history(),
             self._health_loop(plan),

@@ -14,7 +14,7 @@ from apps.common.clocks import wall_ns
 from apps.common.redis_clients import BUS_ERRORS
 from apps.market.events import Bar, BarsClosed
 from apps.market.feed.builder import ClosedBar
-from apps.market.feed.coarse import SECOND_NS, Bucket, buckets_touched, coarse_of
+from apps.market.feed.coarse import MINUTE_S, SECOND_NS, Bucket, buckets_touched, coarse_of
 from apps.market.storage.reader import bars_read_many_async
 from apps.market.storage.rows import BAR_DTYPE, Bars
 from apps.market.storage.writer import bars_write_async
@@ -26,6 +26,39 @@ UNSENT_LIMIT = 5_000
 PER_MESSAGE = 500
 STORAGE_ERRORS = (DatabaseError, PoolTimeout, OSError, TimeoutError)
 FIELDS = tuple(BAR_DTYPE.names or ())
+
+
+class Lane:
+    """Bars that wait for one writer: a desk's minutes must not wait behind a crowd of seconds."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, deque[Bars]] = defaultdict(deque)
+        self.bars = 0
+        self.wake, self.idle = asyncio.Event(), asyncio.Event()
+        self.idle.set()
+        self.unsent: deque[tuple[str, BarsClosed]] = deque(maxlen=UNSENT_LIMIT)
+
+    def add(self, timeframe_s: int, bars: Bars) -> None:
+        """Queue bars; past the limit the oldest of their timeframe go, and back-fill brings them."""
+        queue = self.waiting[timeframe_s]
+        queue.append(bars)
+        self.bars += len(bars)
+        while self.bars > WAITING_LIMIT and len(queue) > 1:
+            dropped = queue.popleft()
+            self.bars -= len(dropped)
+            log.error("feed.bars_dropped", bars=len(dropped), timeframe_s=timeframe_s, then="back-fill brings them")
+        self.idle.clear()
+        self.wake.set()
+
+    def take(self, timeframe_s: int) -> Bars | None:
+        """Return all that waits of a timeframe as one batch."""
+        queue = self.waiting[timeframe_s]
+        if not queue:
+            return None
+        bars = np.concatenate(queue) if len(queue) > 1 else queue[0]
+        queue.clear()
+        self.bars -= len(bars)
+        return bars
 
 
 class Recorder:
@@ -44,13 +77,10 @@ class Recorder:
         self._pool, self._bus = pool, bus
         self._venue, self._epoch_id, self._fence = venue, epoch_id, fence
         self._coarse = [timeframe for timeframe in coarse_timeframes_s if timeframe % 60 == 0 and timeframe > 60]
-        self._waiting: dict[int, deque[Bars]] = defaultdict(deque)
-        self._waiting_bars = 0
+        self._minutes, self._seconds = Lane(), Lane()
         self._frames: dict[tuple[int, int, int], int] = {}
         self._dirty: dict[int, set[Bucket]] = defaultdict(set)
-        self._unsent: deque[tuple[str, BarsClosed]] = deque(maxlen=UNSENT_LIMIT)
-        self._wake, self._wake_coarse, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._idle.set()
+        self._wake_coarse = asyncio.Event()
         self.is_storage_up = True
         self.stored = 0
 
@@ -66,31 +96,33 @@ class Recorder:
 
     def add_rows(self, timeframe_s: int, bars: Bars) -> None:
         """Take bars in as rows, as a back-fill has them."""
-        if len(bars) == 0:
-            return
-        self._waiting[timeframe_s].append(bars)
-        self._waiting_bars += len(bars)
-        while self._waiting_bars > WAITING_LIMIT:
-            dropped = self._waiting[timeframe_s].popleft()
-            self._waiting_bars -= len(dropped)
-            log.error("feed.bars_dropped", bars=len(dropped), timeframe_s=timeframe_s, then="back-fill brings them")
-        self._idle.clear()
-        self._wake.set()
+        if len(bars):
+            self._lane(timeframe_s).add(timeframe_s, bars)
 
     async def drained(self) -> None:
         """Return when nothing waits to be stored or sent."""
-        await self._idle.wait()
+        await asyncio.gather(self._minutes.idle.wait(), self._seconds.idle.wait())
 
     async def run(self) -> None:
-        """Store and send for ever. Raises `LeaseLost` when the feed's lease has passed on."""
+        """Store and send minutes and coarser for ever. Raises `LeaseLost` when the feed's lease has passed on."""
+        await self._run(self._minutes)
+
+    async def run_seconds(self) -> None:
+        """The same for one-second bars."""
+        await self._run(self._seconds)
+
+    async def _run(self, lane: Lane) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            for timeframe_s in sorted(self._waiting, key=lambda seconds: seconds if seconds >= 60 else 10**9):
-                await self._store(timeframe_s)  # minutes first: a desk waits for them
-            await self._send_unsent()
-            if not self._wake.is_set() and not self._unsent:
-                self._idle.set()
+            await lane.wake.wait()
+            lane.wake.clear()
+            for timeframe_s in sorted(lane.waiting):
+                await self._store(lane, timeframe_s)
+            await self._send_unsent(lane)
+            if not lane.wake.is_set() and not lane.unsent:
+                lane.idle.set()
+
+    def _lane(self, timeframe_s: int) -> Lane:
+        return self._minutes if timeframe_s >= MINUTE_S else self._seconds
 
     async def run_coarse(self) -> None:
         """Derive coarser bars from what was stored, for ever, beside the minutes and not before them."""
@@ -102,18 +134,15 @@ class Recorder:
                 if buckets:
                     await self._derive(timeframe_s, buckets)
 
-    async def _store(self, timeframe_s: int) -> None:
-        queue = self._waiting[timeframe_s]
-        if not queue:
+    async def _store(self, lane: Lane, timeframe_s: int) -> None:
+        bars = lane.take(timeframe_s)
+        if bars is None:
             return
-        bars = np.concatenate(queue) if len(queue) > 1 else queue[0]
-        queue.clear()
-        self._waiting_bars -= len(bars)
         stored = await self._write(timeframe_s, bars)
         self.stored += len(stored)
-        self._queue_messages(timeframe_s, stored)
-        await self._send_unsent()
-        if timeframe_s == 60:
+        self._queue_messages(lane, timeframe_s, stored)
+        await self._send_unsent(lane)
+        if timeframe_s == MINUTE_S:
             self._mark_dirty(stored)
 
     async def _write(self, timeframe_s: int, bars: Bars) -> Bars:
@@ -134,28 +163,28 @@ class Recorder:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, LONGEST_RETRY_S)
 
-    def _queue_messages(self, timeframe_s: int, stored: Bars) -> None:
+    def _queue_messages(self, lane: Lane, timeframe_s: int, stored: Bars) -> None:
         now = wall_ns()
         for start in range(0, len(stored), PER_MESSAGE):
             bars = [self._bar(timeframe_s, row, now) for row in stored[start : start + PER_MESSAGE].tolist()]
-            self._unsent.append((f"{self._venue}.{timeframe_s}", BarsClosed(self._epoch_id, timeframe_s, bars)))
+            lane.unsent.append((f"{self._venue}.{timeframe_s}", BarsClosed(self._epoch_id, timeframe_s, bars)))
 
     def _bar(self, timeframe_s: int, row: tuple, now: int) -> Bar:
         values = dict(zip(FIELDS, row, strict=True))
         frame_ns = self._frames.pop((timeframe_s, values["instrument_id"], values["open_ns"]), 0)
         return Bar(**values, closing_frame_wall_ns=frame_ns, feed_wall_ns=now)
 
-    async def _send_unsent(self) -> None:
+    async def _send_unsent(self, lane: Lane) -> None:
         """Send in order; a bus that is away is tried again with the next batch or in a quarter of a second."""
-        while self._unsent:
-            stream, message = self._unsent[0]
+        while lane.unsent:
+            stream, message = lane.unsent[0]
             try:
                 await self._bus.bars_add(stream, message)
             except BUS_ERRORS as error:
-                log.warning("feed.stream_away", stream=stream, unsent=len(self._unsent), error=str(error))
-                asyncio.get_running_loop().call_later(0.25, self._wake.set)
+                log.warning("feed.stream_away", stream=stream, unsent=len(lane.unsent), error=str(error))
+                asyncio.get_running_loop().call_later(0.25, lane.wake.set)
                 return
-            self._unsent.popleft()
+            lane.unsent.popleft()
 
     def _mark_dirty(self, minutes: Bars) -> None:
         for timeframe_s in self._coarse:

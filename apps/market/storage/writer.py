@@ -64,7 +64,7 @@ async def bars_write_async(
 
 
 async def _copy_async(
-    connection: AsyncConnection, timeframe_s: int, body: bytes, bars: Bars, fence: tuple[str, str, int] | None
+    connection: AsyncConnection, timeframe_s: int, body: bytearray, bars: Bars, fence: tuple[str, str, int] | None
 ) -> Bars:
     async with connection.transaction(), connection.cursor() as cursor:
         await _check_fence_async(cursor, fence)
@@ -74,7 +74,7 @@ async def _copy_async(
 
 
 async def _merge_async(
-    connection: AsyncConnection, timeframe_s: int, body: bytes, fence: tuple[str, str, int] | None
+    connection: AsyncConnection, timeframe_s: int, body: bytearray, fence: tuple[str, str, int] | None
 ) -> Bars:
     stored: list[tuple] = []
     async with connection.transaction(), connection.cursor() as cursor:
@@ -130,12 +130,12 @@ def bars_write(*, epoch_id: int, timeframe_s: int, bars: Bars, source: int = SOU
     return _merge(timeframe_s, body)
 
 
-def _copy(statement: str, body: bytes) -> None:
+def _copy(statement: str, body: bytearray) -> None:
     with django_connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(body)
 
 
-def _merge(timeframe_s: int, body: bytes) -> Bars:
+def _merge(timeframe_s: int, body: bytearray) -> Bars:
     stored: list[tuple] = []
     with transaction.atomic(), django_connection.cursor() as cursor:
         # a transaction that wraps ours keeps its staged rows, so they are cleared before and not only on commit

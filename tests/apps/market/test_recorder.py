@@ -68,7 +68,7 @@ async def recording():
         pool=lent, bus=streams, venue="bybit-sim", epoch_id=1, fence=("feed", "bybit-sim/0", lease.fence),
         coarse_timeframes_s=[300, 60],
     )  # fmt: skip
-    tasks = [asyncio.create_task(recorder.run()), asyncio.create_task(recorder.run_coarse())]
+    tasks = [asyncio.create_task(run()) for run in (recorder.run, recorder.run_seconds, recorder.run_coarse)]
     yield recorder, lent, streams, tasks
     for task in tasks:
         task.cancel()
@@ -98,6 +98,16 @@ async def test_what_storage_holds_already_is_not_sent_again(recording) -> None:
     recorder.add([_bar(0), _bar(1)])
     await recorder.drained()
     assert [bar.open_ns for bar in streams.of("bybit-sim.60")] == [BASE_NS, BASE_NS + MINUTE_NS]
+
+
+async def test_seconds_go_their_own_way_beside_the_minutes(recording) -> None:
+    recorder, pool, streams, _ = recording
+    second = _bar(0)
+    second.timeframe_s = 1
+    recorder.add([_bar(0), second])
+    await recorder.drained()
+    assert len(streams.of("bybit-sim.60")) == len(streams.of("bybit-sim.1")) == 1
+    assert len(await bars_read_async(pool, 1, 7, 1)) == 1
 
 
 async def test_a_correction_is_sent_as_the_next_revision(recording) -> None:

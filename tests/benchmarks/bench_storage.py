@@ -1,0 +1,151 @@
+"""Hot storage of bars: our writer beside a bare binary COPY of prepacked rows, a day read, and the feed's own path.
+
+Writes of both sides take turns, so that a busy moment hits both. The servers of the run do not flush to disk, for
+either side: what is compared is the work, not the disk.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.core.management import call_command
+from django.db import connection
+
+from apps.market.storage import rows as packing
+from apps.market.storage.reader import bars_read
+from apps.market.storage.tables import COLUMNS, PARENTS
+from apps.market.storage.writer import bars_write
+from tests.apps.market.factories import BASE_NS, minutes_make
+from tests.benchmarks.table import percentile, row
+
+BARS = 200_000
+INSTRUMENTS = 100
+ROUNDS = 5
+DAY = 1440
+READS = 200
+BARE = f"CREATE TABLE bench_bare (LIKE market_bar_day INCLUDING ALL); COMMENT ON TABLE bench_bare IS '{len(COLUMNS)}'"
+FEED_MINUTES = 30
+FEED_SECONDS = 15.0
+
+
+def rows() -> list[dict[str, Any]]:
+    """Measure all of it on this run's own servers."""
+    call_command("migrate", verbosity=0)
+    return [*_writes(), *_reads(), *_feed()]
+
+
+def _batch() -> np.ndarray:
+    each = BARS // INSTRUMENTS
+    return np.concatenate([minutes_make(number, each, BASE_NS) for number in range(1, INSTRUMENTS + 1)])
+
+
+def _writes() -> list[dict[str, Any]]:
+    bars = _batch()
+    with connection.cursor() as cursor:
+        cursor.execute(BARE)
+    bars_write(epoch_id=1, timeframe_s=60, bars=bars)  # partitions and caches exist from here on, for both
+    bare, ours, again = [], [], []
+    for _ in range(ROUNDS):
+        bare.append(_bare(bars))
+        _emptied("market_bar_day")
+        ours.append(_timed(bars))
+        again.append(_timed(bars))
+    limit = BARS / statistics.median(bare)
+    fresh = BARS / statistics.median(ours)
+    # PEERS, section 5: 471,000 rows a second prepacked, 315,000 to 452,000 packed in the same call: 0.67 at least
+    return [
+        row("bars written, checked, partitioned", fresh, "rows/s", "bare COPY × 0.67", limit * 0.67, False),
+        row("bare binary COPY of prepacked rows", limit, "rows/s", "PEERS × 0.7", 471_000 * 0.7, False),
+        row("the same bars written again, none doubled", BARS / statistics.median(again), "rows/s", "shown", None),
+    ]
+
+
+def _bare(bars: np.ndarray) -> float:
+    """Time the COPY alone: packed before, one table, one statement."""
+    _emptied("bench_bare")
+    body = packing.pack(bars, epoch_id=1, timeframe_s=60, source=0)
+    statement = f"COPY bench_bare ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+    began = time.perf_counter()
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(body)
+    return time.perf_counter() - began
+
+
+def _timed(bars: np.ndarray) -> float:
+    began = time.perf_counter()
+    bars_write(epoch_id=1, timeframe_s=60, bars=bars)
+    return time.perf_counter() - began
+
+
+def _emptied(table: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {table}")
+
+
+def _reads() -> list[dict[str, Any]]:
+    took = []
+    for number in range(READS):
+        began = time.perf_counter()
+        bars = bars_read(1, 1 + number % INSTRUMENTS, 60, start_ns=BASE_NS, limit=DAY)
+        took.append((time.perf_counter() - began) * 1000)
+        assert len(bars) == DAY
+    limit = "PEERS: PostgreSQL, binary"
+    return [
+        row("one instrument and day read, p50", percentile(took, 0.5), "ms", limit, 1.3),
+        row("one instrument and day read, p99", percentile(took, 0.99), "ms", limit, 2.3),
+    ]
+
+
+def _feed() -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(PARENTS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(_feed_measured(Path(folder)))
+    closes, share, ready_s = found
+    return [
+        row("closing frame → bar stored and sent, 20 instruments, p99", percentile(closes, 0.99), "ms", "limit", 20.0),
+        row("closing frame → bar stored and sent, 20 instruments, p50", percentile(closes, 0.5), "ms", "shown", None),
+        row("feed of 20 instruments moving twice a second", share * 100, "% of a core", "limit", 8.0),
+        row("feed's start → ready", ready_s, "s", "limit", 4.0),
+    ]
+
+
+async def _feed_measured(folder: Path) -> tuple[list[float], float, float]:
+    """Run the feed of a simulator that is a process of its own: closes at 60 ×, processor time at 1 ×."""
+    from apps.market.seed import seed
+    from tests.apps.market.live import feed_running, in_thread
+    from tests.apps.market.simulator_process import simulator_running
+
+    with simulator_running(folder / "epoch-1", "--market", "synthetic") as simulator:
+        await asyncio.to_thread(in_thread, seed, simulator.seed_options({"kind": "synthetic", "seed": 7}), {})
+        began = time.perf_counter()
+        async with feed_running() as feed:
+            ready_s = time.perf_counter() - began
+            await feed.settled(0)
+            cpu = time.process_time()
+            await asyncio.sleep(FEED_SECONDS)
+            share = (time.process_time() - cpu) / FEED_SECONDS
+            sent = _watch(feed)
+            await asyncio.to_thread(simulator.market, speed=60)
+            await asyncio.sleep(FEED_MINUTES)
+    return sent, share, ready_s
+
+
+def _watch(feed) -> list[float]:
+    """Note for every bar that is sent how long ago its closing frame came."""
+    sent: list[float] = []
+    bus, add = feed.context.bus, feed.context.bus.bars_add
+
+    async def noted(stream: str, message: Any) -> str:
+        number = await add(stream, message)
+        now = time.time_ns()
+        if stream.endswith(".60"):
+            sent.extend((now - bar.closing_frame_wall_ns) / 1e6 for bar in message.bars if bar.closing_frame_wall_ns)
+        return number
+
+    bus.bars_add = noted
+    return sent
