@@ -1,14 +1,17 @@
 """Reads of strategies: which there are, which are at work, and what they decided."""
 
+import pkgutil
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from apps.market.models import Universe
+from apps.strategies import library
 from apps.strategies.models import Deployment, Signal
 from trader.core.strategy import Strategy, code_hash
 
-LIBRARY = ("mean_reversion",)
+LIBRARY = tuple(sorted(one.name for one in pkgutil.iter_modules(library.__path__)))
+"""A file in `library/` with a `STRATEGY` in it is all it takes."""
 
 
 class StrategyUnknown(LookupError):

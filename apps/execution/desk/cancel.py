@@ -50,7 +50,7 @@ class Canceller:
     async def _token(self, kind: str, cost: int) -> None:
         await self._core.governor.take(
             self._core.broker.provider,
-            self._core.account.venue_code,
+            self._core.account.address,
             str(self._core.account.id),
             f"cancel.{kind}",
             cost=cost,

@@ -42,6 +42,7 @@ class AccountInfo:
     epoch_kind: str
     install: str
     state_dir: Path
+    address: str
 
 
 @dataclass
@@ -59,6 +60,7 @@ class DeskCore:
     broker: Broker = field(init=False)
     blocks: dict[str, str] = field(default_factory=dict)
     owner_blocks: dict[str, str] = field(default_factory=dict)
+    lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stale_instruments: set[int] = field(default_factory=set)
     market_ns: int = 0
     session_id: int = 0
@@ -94,7 +96,10 @@ class DeskCore:
     def scopes(self, owner: str) -> tuple[str, ...]:
         """Kill switch scopes that hold for an owner's orders."""
         account = scope_account(self.account.id)
-        return (account,) if owner in NOT_DEPLOYMENTS else (account, scope_deployment(owner))
+        if owner in NOT_DEPLOYMENTS:
+            return (account,)
+        # what was stopped for a predecessor stops its successors too
+        return (account, *(scope_deployment(key) for key in self.lineage.get(owner, (owner,))))
 
     def why_no_risk(self, owner: str, instrument_id: int) -> tuple[str, str] | None:
         """Return (check, words) of the first thing that forbids new risk now, None when nothing does."""
@@ -144,7 +149,7 @@ class DeskCore:
     async def penalise(self) -> None:
         """The venue said "too fast": hold everybody of this key back for a second."""
         try:
-            await self.governor.penalise(self.broker.provider, self.account.venue_code, self.now_ns() + 1_000_000_000)
+            await self.governor.penalise(self.broker.provider, self.account.address, self.now_ns() + 1_000_000_000)
         except CommonError as error:
             log.warning("governor not told", error=str(error))
 

@@ -1,6 +1,7 @@
 """Which deployments a desk runs, with features complete; followed as persons start, stop and change them."""
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -11,7 +12,7 @@ from apps.execution.desk.deployed import Deployed, deployed_make
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS
 from apps.market.selectors import bars_read_async
-from apps.risk.selectors import halts_open, limits_snapshot
+from apps.risk.selectors import HaltOpen, deployment_lineage, halts_of, limits_snapshot
 from apps.strategies.selectors import DeploymentAtWork, deployments_at_work
 
 log = structlog.get_logger(__name__)
@@ -30,8 +31,9 @@ async def refresh(parts: Parts) -> None:
     core = parts.core
     call = core.context.call
     parts.guard.limits = await call(limits_snapshot, core.account.id)
-    _halts(parts, await call(_halts_read, core.account.id))
+    core.lineage = await call(deployment_lineage, core.account.id)
     rows = {row.key: row for row in await call(deployments_at_work, core.account.id)}
+    _halts(parts, await call(halts_of, core.account.id), rows)
     for key in set(parts.decider.deployments) - set(rows):
         log.info("deployment ended", deployment=key)
         del parts.decider.deployments[key]
@@ -44,14 +46,11 @@ async def refresh(parts: Parts) -> None:
     parts.sweeper.deployments = set(parts.decider.deployments)
 
 
-def _halts_read(account_id: int) -> list[tuple[str, str]]:
-    return [(halt.deployment_key, halt.detail) for halt in halts_open([account_id])]
-
-
-def _halts(parts: Parts, halts: list[tuple[str, str]]) -> None:
-    """Take over the halts that stand: of deployments, and of the whole account."""
-    parts.core.owner_blocks = {owner: detail for owner, detail in halts if owner}
-    whole = [detail for owner, detail in halts if not owner]
+def _halts(parts: Parts, halts: list[HaltOpen], keys: Iterable[str]) -> None:
+    """Take over the halts that stand: of deployments and their successors, and of the whole account."""
+    of_owners = [halt for halt in halts if halt.deployment_key]
+    parts.core.owner_blocks = {key: halt.detail for key in keys for halt in of_owners if halt.stops(key)}
+    whole = [halt.detail for halt in halts if not halt.deployment_key]
     if whole:
         parts.core.block("halt", whole[0])
     else:

@@ -7,7 +7,6 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.make import Wish, closing_quantity, order_make
 from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
 from apps.execution.desk.send import Sender
-from apps.risk.selectors import scope_deployment
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ class Flattener:
         keys = [
             (instrument_id, owner)
             for instrument_id, owner, quantity in self._core.books.open_positions()
-            if (not scope.startswith("deployment:") or scope == scope_deployment(owner))
+            if (not scope.startswith("deployment:") or scope in self._core.scopes(owner))
             and not self._core.books.is_flat(instrument_id, quantity)
             and not self._core.books.is_flat(instrument_id, self._core.books.net(instrument_id))
         ]

@@ -4,6 +4,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from apps.execution import selectors
 from apps.execution.desk.books import Books
@@ -32,6 +33,7 @@ def account_info(account_id: int) -> AccountInfo:
         epoch_kind=account.epoch.kind,
         install=selectors.install_prefix(),
         state_dir=Path(selectors.state_dir()),
+        address=urlsplit(account.venue.rest_url).netloc or account.venue.adapter,
     )
 
 

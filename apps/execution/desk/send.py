@@ -63,7 +63,7 @@ class Sender:
         try:
             await self._core.governor.take(
                 self._core.broker.provider,
-                self._core.account.venue_code,
+                self._core.account.address,
                 str(self._core.account.id),
                 f"order.{order.market.kind}",
                 priority=Priority.ORDER if order.adds_risk else Priority.REDUCE,

@@ -13,14 +13,13 @@ import structlog
 from apps.execution.brokers.base import VenueOrder
 from apps.execution.desk.ask import Asker
 from apps.execution.desk.cancel import Canceller
-from apps.execution.desk.core import NOT_DEPLOYMENTS, DeskCore
+from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
 from apps.execution.desk.flatten import Flattener
-from apps.execution.desk.model import STOP, DeskOrder
+from apps.execution.desk.model import MANUAL, STOP, DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.writer import Writer
 from apps.execution.events import SWEEPS, SweepProgress
-from apps.risk.selectors import scope_account, scope_deployment
 from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
@@ -84,8 +83,7 @@ class Sweeper:
         """Scopes that concern this account: its own, and those of every owner of a position, order or deployment."""
         owners = set(self.deployments) | {owner for _, owner, _ in self._core.books.open_positions()}
         owners |= {order.owner for order in self._core.books.open.values()}
-        mine = {scope_deployment(owner) for owner in owners if owner not in NOT_DEPLOYMENTS}
-        return mine | {scope_account(self._core.account.id)}
+        return {scope for owner in {MANUAL, *owners} for scope in self._core.scopes(owner)}
 
     async def run(self) -> None:
         """Sweep whenever an engagement is new; look at least once a second."""
@@ -196,7 +194,7 @@ class Sweeper:
             await self._canceller.cancel([one for one in of_kind if one.is_stop], f"kill {sweep.scope}", "kill")
 
     def _concerns(self, sweep: Sweep, owner: str) -> bool:
-        return not sweep.scope.startswith("deployment:") or sweep.scope == scope_deployment(owner)
+        return not sweep.scope.startswith("deployment:") or sweep.scope in self._core.scopes(owner)
 
     def _young(self, order: DeskOrder) -> bool:
         """Its request may still be on the way; the gate stops what has not left."""
