@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from django.conf import settings
 
-from apps.common.bus import LOG_KEY, SyncBus
+from apps.common.bus import LOG_KEY, Bus, SyncBus, pubsub_messages
 from apps.common.errors import LogGap, MessageError
 from apps.common.messages import encode
+from apps.common.redis_clients import BUS_ERRORS
 from tests.apps.common.samples import Closed, Note, Price
 
 
@@ -114,3 +115,61 @@ async def test_a_message_that_cannot_be_read_is_left_out(bus, clean_bus):
     async with asyncio.timeout(5):
         assert (await anext(reader))[1].last == 3.0
     await reader.aclose()
+
+
+async def test_a_stream_reader_comes_back_where_it_was(bus, clean_bus):
+    await log_write(bus, [1])
+    reader = bus.log_read("test.notes", after=0)
+    assert (await anext(reader))[0] == 1
+    pending = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0.1)  # it waits in the server now
+    (waiting,) = [client for client in clean_bus.client_list() if client["cmd"] == "xread"]
+    clean_bus.client_kill_filter(_id=waiting["id"])
+    await log_write(bus, [2])
+    async with asyncio.timeout(5):
+        assert (await pending)[0] == 2
+    await reader.aclose()
+
+
+async def test_a_log_is_followed_from_now_on(bus):
+    await log_write(bus, [1, 2])
+    reader = bus.log_read("test.notes")
+    pending = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0.1)
+    await log_write(bus, [3])
+    async with asyncio.timeout(5):
+        assert (await pending)[0] == 3
+    await reader.aclose()
+
+
+async def test_readers_wait_for_a_bus_that_is_not_there():
+    async with Bus("redis://127.0.0.1:1/0") as gone:
+        for reader in (gone.log_read("test.notes"), gone.bars_read("testvenue.60"), gone.subscribe("test.price.*")):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(reader), 0.3)
+
+
+async def test_publishing_to_a_bus_that_is_not_there_raises():
+    async with Bus("redis://127.0.0.1:1/0") as gone:
+        with pytest.raises(BUS_ERRORS):
+            await gone.publish("test.price.1", Price(i=1, last=1.0))
+        await gone.publish_many([])
+        assert await gone.last_many([]) == {}
+    SyncBus("redis://127.0.0.1:1/0").outbox_wake()
+    SyncBus("redis://127.0.0.1:1/0").publish_many([])
+
+
+async def test_a_silent_server_is_noticed():
+    class Silent:
+        pings = 0
+
+        async def get_message(self, timeout):
+            return None
+
+        async def ping(self):
+            self.pings += 1
+
+    silent = Silent()
+    with pytest.raises(TimeoutError, match="does not answer a ping"):
+        await anext(pubsub_messages(silent))
+    assert silent.pings == 1
