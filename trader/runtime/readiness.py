@@ -135,13 +135,12 @@ class Readiness:
             self.clock = self._control.clock() or self.clock
 
     def _desks_done(self) -> bool:
+        """Whether this market's desk has wholly worked the last minute; desks of older epochs do not count."""
         try:
-            last: dict[bytes, bytes] = self._redis.hgetall(LAST)  # type: ignore[assignment]
-        except redis.RedisError:
+            body: bytes | None = self._redis.hget(LAST, f"health.desk.{self.prepared['account_id']}")  # type: ignore[assignment]
+        except (redis.RedisError, KeyError):
             return False
-        desks = [body for topic, body in last.items() if topic.startswith(b"health.desk.")]
-        done = [msgspec.msgpack.decode(body)[1].get("done_ns", 0) for body in desks]
-        return bool(done) and min(done) >= self._until_ns
+        return body is not None and msgspec.msgpack.decode(body)[1].get("done_ns", 0) >= self._until_ns
 
     @staticmethod
     def _control_of(stack: Any, prepared: dict[str, Any]) -> Control | None:

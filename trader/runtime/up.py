@@ -22,10 +22,10 @@ from trader.runtime.readiness import Readiness
 from trader.runtime.screen import Screen
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, StateLock, socket_folder_new
 from trader.runtime.stack import MANAGE, Addresses, Stack, port_take
-from trader.runtime.supervisor import Program
+from trader.runtime.supervisor import LONGEST_BACK_OFF_S, Program
 
-STOP_BUDGET_S = 7.0  # for the programs; the servers take what is left of ten seconds
-SERVER_STOP_S = 2.5
+STOP_ALL_S = 9.5
+STOP_BUDGET_S = 6.5  # for the programs; the servers take what is left
 TICK_S = 0.5
 LONGEST_WAIT_S = 20.0  # a feed that finds no venue must not keep the schedule from running
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -86,6 +86,7 @@ class _Up:
         self.screen = Screen(plain=options.plain)
         self.stack: Stack | None = None
         self.waiting: list[Program] = []
+        self.revive_at: dict[str, float] = {}
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -217,21 +218,30 @@ class _Up:
             self.stack.supervisor.start(self.waiting.pop(0))
 
     def _revive_servers(self) -> None:
+        """Start a server again that died, with back-off; what keeps it from starting is said, and tried again."""
         assert self.stack is not None
-        for server in self.stack.servers.values():
-            if not server.is_alive():
-                server.restarts += 1
-                server.start()
-                self.stack.write()
+        for name, server in self.stack.servers.items():
+            if server.is_alive() or time.monotonic() < self.revive_at.get(name, 0.0):
+                continue
+            server.restarts += 1
+            self.revive_at[name] = time.monotonic() + min(0.5 * 2 ** min(server.restarts, 6), LONGEST_BACK_OFF_S)
+            try:
+                server.begin()
+            except (StartError, OSError) as error:
+                self.screen.line(f"{name} cannot start again yet. {error}")
+            self.stack.write()
 
     def _stop(self) -> None:
+        """Stop all within ten seconds: programs by rank, then both servers at once, under one deadline."""
         began = time.monotonic()
         if self.stack is not None:
             self.screen.step("stopping: cancelling what adds risk, keeping stops")
             killed = self.stack.supervisor.stop(STOP_BUDGET_S)
             self.screen.stopped(self.layout, killed)
-            for server in reversed(list(self.stack.servers.values())):
-                server.stop(SERVER_STOP_S)
+            for server in self.stack.servers.values():
+                server.ask_to_stop()
+            for server in self.stack.servers.values():
+                server.stop(max(0.3, began + STOP_ALL_S - time.monotonic()))
         for path in (self.layout.servers_file, self.layout.stack_file):
             path.unlink(missing_ok=True)
         if self.sockets is not None:
