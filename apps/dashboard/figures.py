@@ -31,6 +31,18 @@ def figures(state: dict[str, Any] | None) -> dict[str, str]:
     }
 
 
+def sparkline(points: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return the day's equity as the points of a polyline in a box of 100 by 12, and its values for the script."""
+    values = [float(equity) for _, equity in points]
+    if len(values) < 2:
+        return {"points": "", "values": values}
+    low, span = min(values), max(values) - min(values)
+    step = 100 / (len(values) - 1)
+    heights = [12 * (1 - (value - low) / span) if span else 6.0 for value in values]
+    drawn = " ".join(f"{place * step:.2f},{height:.2f}" for place, height in enumerate(heights))
+    return {"points": drawn, "values": values}
+
+
 def share_signed(value: float) -> str:
     """Return a share with its sign: `+12 %`."""
     text = f.share(value)

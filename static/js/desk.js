@@ -16,7 +16,7 @@ if (page) {
 async function start() {
   const connection = live();
   const byId = new Map(page.instruments.map((instrument) => [instrument.id, instrument]));
-  const figures = new Figures(document.getElementById("figures"), page.refusedToday);
+  const figures = new Figures(document.getElementById("figures"), page.refusedToday, page.curve);
   const shell = readJson("live");
   let running = true;
   for (const venue of shell.venues) connection.state(`clock.${venue}`, (clock) => (running = clock.running && !clock.ended));

@@ -3,10 +3,14 @@ import { arrow, number, put, share, signed, tone } from "./format.js";
 import { limitShares } from "./strip.js";
 
 const LATE_MS = 6000;
+const CURVE_EVERY_MS = 10_000;
+const CURVE_MOST = 240;
 
 export class Figures {
-  constructor(root, refusedToday) {
+  constructor(root, refusedToday, curve) {
     this.root = root;
+    this.curve = curve;
+    this.curveAt = 0;
     this.refused = refusedToday;
     this.cells = Object.fromEntries([...root.querySelectorAll("[data-figure]")].map((cell) => [cell.dataset.figure, cell]));
     this.before = null;
@@ -34,7 +38,23 @@ export class Figures {
     if (state.limits.orders_per_minute) this.cell("orders_limit", `a minute, of ${number(state.limits.orders_per_minute, 0)}`);
     const shares = limitShares(state);
     for (const holder of this.root.querySelectorAll("[data-limit]")) bar(holder.querySelector("svg"), shares[holder.dataset.limit]);
+    this.drawCurve(state.equity);
     this.before = state;
+  }
+
+  /** The day's equity: the newest point moves, and every ten seconds a new one begins. */
+  drawCurve(equity) {
+    const now = performance.now();
+    if (now - this.curveAt > CURVE_EVERY_MS || !this.curve.length) {
+      this.curve.push(equity);
+      this.curveAt = now;
+      if (this.curve.length > CURVE_MOST) this.curve = this.curve.filter((_, place) => place % 2 || place > CURVE_MOST / 2);
+    } else this.curve[this.curve.length - 1] = equity;
+    const low = Math.min(...this.curve);
+    const span = Math.max(...this.curve) - low;
+    const step = 100 / Math.max(1, this.curve.length - 1);
+    const points = this.curve.map((value, place) => `${(place * step).toFixed(2)},${(span ? 12 * (1 - (value - low) / span) : 6).toFixed(2)}`);
+    this.root.querySelector(".spark polyline").setAttribute("points", points.join(" "));
   }
 
   refusedOne(check) {

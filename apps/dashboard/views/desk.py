@@ -11,14 +11,16 @@ from apps.dashboard import formatting as f
 from apps.dashboard import rows, selectors, why
 from apps.dashboard.chips import limit_shares
 from apps.dashboard.context import shell_of
-from apps.dashboard.figures import figures
+from apps.dashboard.figures import figures, sparkline
 from apps.dashboard.labels import labels
 from apps.portfolio.models import Account
+from apps.portfolio.selectors import equity_curve
 from apps.risk.models import Refusal
 from apps.strategies.models import Signal
 
 TIMEFRAMES = ((60, "1m"), (300, "5m"), (900, "15m"), (3600, "1h"))
 SEARCH_SHOWN = 12
+CURVE_POINTS = 120
 
 
 @require_GET
@@ -41,6 +43,7 @@ def desk(request: HttpRequest) -> HttpResponse:
         "state": state,
         "figures": figures(state),
         "shares": limit_shares(state),
+        "curve": sparkline(equity_curve(account.pk, day, CURVE_POINTS) if day else []),
         "counts": selectors.counts_of(account, day) if day else {"fills_today": 0, "refusals_today": 0},
         "reconciliation": selectors.reconciliation_last(account),
         "instruments": instruments,
@@ -77,6 +80,7 @@ def _live(account: Account, context: dict[str, Any], since: dict[str, int]) -> d
         "instruments": [label.as_live() for label in context["instruments"]],
         "since": since,
         "refusedToday": context["counts"]["refusals_today"],
+        "curve": context["curve"]["values"],
     }
 
 
