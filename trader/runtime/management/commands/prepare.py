@@ -7,10 +7,15 @@ from io import StringIO
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.management import CommandError, call_command, get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+
+from trader.runtime.keys import key_read
+
+KEYS = ("secret.key", "credential.key")
 
 
 class Command(BaseCommand):
@@ -21,6 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = json.loads(options["options"])
+        for name in KEYS:
+            key_read(settings.STATE_DIR, name)
         self._migrate()
         found: dict[str, Any] = {}
         for config in apps.get_app_configs():  # in the order of the floors, lowest first
