@@ -9,7 +9,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +21,13 @@ from structlog.contextvars import bind_contextvars
 from apps.common.bus import Bus
 from apps.common.database import async_pool
 from apps.common.leases import Lease, LeaseKeeper, holder_name
-from apps.common.residents import ResidentContext, ResidentKind, residents_registered
+from apps.common.residents import ResidentContext, ResidentKind, in_thread, residents_registered
 from trader.config import config
 
 STOP_S = 5.0  # what a resident is given to end by itself
 CANCEL_S = 1.0
 CLOSE_S = 2.0
+KEYS_S = 2.0  # an answer that takes longer is waited for beside the rest
 CRASH_FIRST_S = 1.0
 CRASH_MAX_S = 30.0
 CALM_S = 60.0  # a run this long forgets earlier crashes
@@ -108,6 +108,8 @@ class _Floor:
         self.bus = Bus(settings.REDIS_URL)
         self.pool = async_pool(min_size=1, max_size=config.leases.host_connections, application="quarterdeck residents")
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="residents-database")
+        self.keys = ThreadPoolExecutor(1, thread_name_prefix="residents-keys")
+        self.asking: dict[str, asyncio.Future[list[str]]] = {}
         self.prepare = ThreadPoolExecutor(1, thread_name_prefix="residents-prepare")
         self.running: dict[Name, Running] = {}
         self.preparing: dict[Name, asyncio.Future[Any]] = {}
@@ -122,21 +124,24 @@ class _Floor:
         self.keeping = asyncio.create_task(self.keeper.keep(), name="leases")
 
     async def serve(self, stopping: asyncio.Event) -> None:
-        """Look every `leases.poll_s` until asked to stop."""
+        """Look every `leases.poll_s` until asked to stop; a database that stands still delays neither."""
+        stopped = asyncio.create_task(stopping.wait())
         while not stopping.is_set():
-            try:
-                await self._wanted_refresh()
-                await self._take_free()
-            except (DatabaseError, OSError, TimeoutError) as error:
-                logger.warning("no lease can be taken, the database does not answer: %s", error)
-            except Exception:
-                logger.exception("looking for leases failed; trying again")
+            look = asyncio.create_task(self._look())
+            await asyncio.wait({look, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            look.cancel()
+            await asyncio.wait({stopped}, timeout=self._pause_s())
+
+    async def _look(self) -> None:
+        """Find out what should run, take what is free, stop what should not run here."""
+        try:
+            await self._wanted_refresh()
             self._stop_unwanted()
-            try:
-                async with asyncio.timeout(self._pause_s()):
-                    await stopping.wait()
-            except TimeoutError:
-                pass
+            await self._take_free()
+        except (DatabaseError, OSError, TimeoutError) as error:
+            logger.warning("no lease can be taken, the database does not answer: %s", error)
+        except Exception:
+            logger.exception("looking for leases failed; trying again")
 
     async def close(self) -> None:
         for name in list(self.running):
@@ -148,24 +153,27 @@ class _Floor:
         async with asyncio.timeout(CLOSE_S):
             await asyncio.gather(self.keeping, self.keeper.close(), self.bus.close(), return_exceptions=True)
             await self.pool.close(timeout=0.5)
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        self.prepare.shutdown(wait=False, cancel_futures=True)
+        for executor in (self.executor, self.keys, self.prepare):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     async def _wanted_refresh(self) -> None:
-        """Ask each kind which keys should run; a kind that cannot say keeps those it had."""
+        """Ask each kind which keys should run; a kind that cannot say in time keeps those it had."""
         for kind in self.kinds:
-            try:
-                keys = await self._call(kind.keys_now)
-            except Exception as error:
-                logger.warning("keys of %s unknown, keeping what runs: %s", kind.kind, error)
-                continue
-            kept = {name: known for name, known in self.wanted.items() if name[0] != kind.kind}
-            self.wanted = kept | {(kind.kind, key): kind for key in keys}
+            if kind.kind not in self.asking:
+                self.asking[kind.kind] = self.loop.run_in_executor(self.keys, in_thread, kind.keys_now, ())
+        await asyncio.wait(self.asking.values(), timeout=KEYS_S)
+        for kind in self.kinds:
+            if self.asking[kind.kind].done():
+                self._wanted_take(kind, self.asking.pop(kind.kind))
+            else:
+                logger.warning("keys of %s: no answer yet, keeping what runs", kind.kind)
 
-    async def _call(self, function: Callable[[], Any]) -> Any:
-        from apps.common.residents import _in_thread
-
-        return await self.loop.run_in_executor(self.executor, _in_thread, function, ())
+    def _wanted_take(self, kind: ResidentKind, answer: "asyncio.Future[list[str]]") -> None:
+        if (error := answer.exception()) is not None:
+            logger.warning("keys of %s unknown, keeping what runs: %s", kind.kind, error)
+            return
+        kept = {name: known for name, known in self.wanted.items() if name[0] != kind.kind}
+        self.wanted = kept | {(kind.kind, key): kind for key in answer.result()}
 
     async def _take_free(self) -> None:
         now = time.monotonic()

@@ -9,6 +9,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import django.db
+import psycopg
 from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
@@ -48,8 +50,15 @@ class ResidentContext:
     executor: Executor | None = None
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run synchronous Django code in the host's database thread and return what it returns."""
-        return await self.loop.run_in_executor(self.executor, _in_thread, function, arguments)
+        """Run synchronous Django code in the host's database thread and return what it returns.
+
+        A database that is gone is told as everywhere else in a resident, by `psycopg.OperationalError` and never by
+        Django's own class for it, so that one `except` is enough.
+        """
+        try:
+            return await self.loop.run_in_executor(self.executor, in_thread, function, arguments)
+        except (django.db.OperationalError, django.db.InterfaceError) as error:
+            raise psycopg.OperationalError(f"the database does not answer: {error}") from error
 
 
 class Resident(Protocol):
@@ -82,7 +91,8 @@ def _import(path: str) -> Any:
     return import_string(path.replace(":", "."))
 
 
-def _in_thread(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+def in_thread(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """Call Django code in a thread of its own, with connections that are alive."""
     close_old_connections()
     try:
         return function(*arguments)

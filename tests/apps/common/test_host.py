@@ -13,7 +13,7 @@ from apps.common.host import ResidentHost
 from apps.common.leases import LeaseKeeper
 from apps.common.models import Lease
 from apps.common.residents import ResidentContext, register_resident, residents_registered
-from tests.reliability.processes import wait_until
+from tests.reliability.processes import postgres_freeze, thaw, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEYS = ["a"]
@@ -248,3 +248,19 @@ def test_a_report_without_a_database_does_not_wait_for_ever(monkeypatch):
         return time.monotonic() - began
 
     assert 0.2 <= asyncio.run(report()) < 1.5
+
+
+@pytest.mark.stack
+def test_a_database_that_stands_still_stops_nobody_and_hinders_no_stop(run):
+    host = run(Base)
+    wait_until(lambda: SEEN.get("ready"))
+    frozen = postgres_freeze()
+    try:
+        time.sleep(2.5)
+        assert "stopped" not in SEEN
+        began = time.monotonic()
+        host.stop()
+        assert time.monotonic() - began < 9
+        assert SEEN["stopped"] == ["a"]
+    finally:
+        thaw(frozen)
