@@ -22,6 +22,10 @@ class CredentialsRefused(VenueRejected):
     """The key or its signature was not accepted: no order can be sent until a person mends it."""
 
 
+class SignatureRefused(VenueRejected):
+    """The request came outside its receive window, or its time was off: the venue has not looked at what it asks."""
+
+
 class Market(msgspec.Struct, frozen=True):
     """One instrument as a broker needs it: our id, the venue's symbol, its kind and its exact terms."""
 
@@ -150,6 +154,7 @@ class Broker(Protocol):
     provider: str
     cancel_batch: dict[str, int]
 
+    def market_add(self, market: Market) -> None: ...
     def encode(self, client_id: str) -> str: ...
     def decode(self, venue_client_id: str) -> str | None: ...
     def is_ours(self, venue_client_id: str) -> bool: ...

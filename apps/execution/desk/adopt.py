@@ -23,6 +23,10 @@ class Adopter:
             (market.kind, market.venue_symbol): market for market in core.books.markets.values()
         }
 
+    def market_add(self, market: Market) -> None:
+        """Make a new instrument known."""
+        self._markets[(market.kind, market.venue_symbol)] = market
+
     async def rows_add(self, orders: list[DeskOrder]) -> None:
         """Insert rows for orders that are in memory; a row that is there already stays."""
         if not orders:

@@ -62,6 +62,8 @@ class Asker:
         """Ask once by client id and book what the order did; raises `VenueError` where there is no answer."""
         found = await self._core.broker.order_find(order.client_id, order.market)
         if found is None:
+            if order.state is OrderState.CANCELLING:
+                self._tracker.move(order, OrderState.UNKNOWN, detail="asked to cancel, and not known to the venue")
             if order.state is OrderState.UNKNOWN:
                 self._tracker.move(order, OrderState.EXPIRED, "desk", "the venue knows no order of this id")
             return

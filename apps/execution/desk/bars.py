@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.deployed import Deployed
+from apps.execution.desk.store import DATABASE_ERRORS
 from apps.market.events import Bar
 from apps.market.selectors import bars_read_async
 
+log = structlog.get_logger(__name__)
 MISSING_MOST = 20_000
 
 
@@ -49,18 +52,24 @@ class BarFollower:
         return bool(bar.flags & 4) or self._core.market_ns - closed_ns > deployed.timeframe_ns
 
     async def _fill(self, deployed: Deployed, bar: Bar) -> None:
+        """Step what storage has before a bar, if that is all of it; a database that is gone leaves the hole."""
         place = deployed.places[bar.instrument_id]
         step_ns = deployed.timeframe_ns
         start_ns = place.newest_ns + step_ns
-        found = await bars_read_async(
-            self._core.context.pool,
-            self._core.account.epoch_id,
-            bar.instrument_id,
-            deployed.timeframe_s,
-            start_ns,
-            bar.open_ns,
-            limit=MISSING_MOST,
-        )
+        try:
+            found = await bars_read_async(
+                self._core.context.pool,
+                self._core.account.epoch_id,
+                bar.instrument_id,
+                deployed.timeframe_s,
+                start_ns,
+                bar.open_ns,
+                limit=MISSING_MOST,
+            )
+        except DATABASE_ERRORS as error:
+            self._core.block("database", f"missing bars cannot be read: {error}"[:200])
+            log.warning("a hole is not filled yet", deployment=deployed.key, error=str(error)[:200])
+            return
         wanted = (bar.open_ns - start_ns) // step_ns
         if len(found) == wanted:
             self.filled.append(Filled(deployed, bar.instrument_id, found, deployed.take(bar.instrument_id, found)))

@@ -13,7 +13,7 @@ from apps.execution.desk.flatten import Flattener
 from apps.execution.desk.guard import Guard
 from apps.execution.desk.make import Wish, order_make
 from apps.execution.desk.model import MANUAL, DeskOrder
-from apps.execution.desk.send import Sender
+from apps.execution.desk.send import NO_TOKEN, Sender
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
@@ -167,6 +167,8 @@ class Commands:
 
     async def _outcome(self, order: DeskOrder) -> tuple[str, str]:
         """Wait for the venue's word, and put it into words."""
+        if order.client_id not in self._core.books.orders and order.origin == NO_TOKEN:
+            return "refused", f"nothing was sent: {order.detail}; ask again"
         if order.client_id not in self._core.books.orders:
             return "done", "this order was placed before: nothing was sent a second time"
         await self._tracker.wait(order, lambda one: one.state in KNOWN, ANSWER_S)

@@ -94,12 +94,17 @@ class Deployed:
         }
 
 
+def members(row: DeploymentAtWork, markets: dict[int, Market]) -> tuple[int, ...]:
+    """Return the members of a deployment's universe that can be traded: their terms are known."""
+    return tuple(one for one in row.members if one in markets)
+
+
 def deployed_make(row: DeploymentAtWork, markets: dict[int, Market], extra: set[int]) -> Deployed:
     """Build a deployment's pipeline over its members and what it still holds elsewhere (`extra`)."""
-    members = tuple(one for one in row.members if one in markets)
-    instruments = [*members, *sorted(extra & set(markets) - set(members))]
+    tradable = members(row, markets)
+    instruments = [*tradable, *sorted(extra & set(markets) - set(tradable))]
     kinds = ["spot" if markets[one].kind == "spot" else "linear" for one in instruments]
     pipeline = Pipeline(strategy_load(row.strategy), row.parameters, kinds)
     places = {one: Place(index, markets[one]) for index, one in enumerate(instruments)}
     sizing = Sizing(**row.sizing, stage_share=STAGE_SHARES[row.stage])
-    return Deployed(row=row, pipeline=pipeline, places=places, sizing=sizing, members=members)
+    return Deployed(row=row, pipeline=pipeline, places=places, sizing=sizing, members=tradable)

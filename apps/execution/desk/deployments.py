@@ -8,9 +8,11 @@ import structlog
 
 from apps.common.checkpoints import checkpoint_load_async
 from apps.common.errors import LogGap
-from apps.execution.desk.deployed import Deployed, deployed_make
+from apps.execution.desk import renew
+from apps.execution.desk.deployed import Deployed, deployed_make, members
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS
+from apps.market.events import BarsClosed
 from apps.market.selectors import bars_read_async
 from apps.risk.selectors import HaltOpen, deployment_lineage, halts_of, limits_snapshot
 from apps.strategies.selectors import DeploymentAtWork, deployments_at_work
@@ -27,9 +29,13 @@ def timeframes(parts: Parts) -> set[int]:
 
 
 async def refresh(parts: Parts) -> None:
-    """Read deployments, members and limits, and build, keep or drop pipelines accordingly."""
+    """Read keys, instruments, deployments and limits, and build, keep or drop pipelines accordingly.
+
+    Whatever bars the deployments now want are followed from here on.
+    """
     core = parts.core
     call = core.context.call
+    await renew.look(parts)
     parts.guard.limits = await call(limits_snapshot, core.account.id)
     core.lineage = await call(deployment_lineage, core.account.id)
     rows = {row.key: row for row in await call(deployments_at_work, core.account.id)}
@@ -39,11 +45,28 @@ async def refresh(parts: Parts) -> None:
         del parts.decider.deployments[key]
     for key, row in rows.items():
         known = parts.decider.deployments.get(key)
-        if known is None or known.row != row:
+        if known is None or known.row != row or known.members != members(row, core.books.markets):
             parts.decider.deployments[key] = await _built(parts, row)
     for key, deployed in parts.decider.deployments.items():
         parts.stops.distances[key] = deployed.stop_distance
     parts.sweeper.deployments = set(parts.decider.deployments)
+    bars_follow(parts)
+
+
+def bars_follow(parts: Parts) -> None:
+    """Follow the bars of every timeframe that is wanted and not followed yet; a desk that stops begins nothing."""
+    followed = {task.get_name() for task in parts.core.tasks}
+    for timeframe_s in sorted(timeframes(parts)):
+        if f"bars {timeframe_s}" not in followed and "stopping" not in parts.core.blocks:
+            parts.core.spawn(_bars(parts, timeframe_s), f"bars {timeframe_s}")
+
+
+async def _bars(parts: Parts, timeframe_s: int) -> None:
+    """Take closed bars as they come, one batch after the other."""
+    account = parts.core.account
+    async for _, message in parts.core.bus.bars_read(f"{account.venue_code}.{timeframe_s}", after="$"):
+        if isinstance(message, BarsClosed) and message.epoch_id == account.epoch_id and message.bars:
+            await parts.decider.bars(message)
 
 
 def _halts(parts: Parts, halts: list[HaltOpen], keys: Iterable[str]) -> None:
@@ -122,6 +145,7 @@ async def follow(parts: Parts) -> None:
         try:
             await refresh(parts)
         except DATABASE_ERRORS as error:
+            parts.core.block("database", f"deployments and limits cannot be read: {error}"[:200])
             log.warning("deployments and limits not read", error=str(error)[:200])
 
 

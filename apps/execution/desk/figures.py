@@ -1,15 +1,26 @@
 """Equity, exposures and the day's profit from the core's ledger, as floats for checks, pages and snapshots."""
 
+import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import isnan
 
+from apps.execution.desk.books import MINUTE_NS
 from apps.execution.desk.core import DeskCore
+from apps.execution.desk.model import DeskOrder
+from apps.execution.states import OrderState
 from trader.core.portfolio import Figures
 from trader.core.risk import Book
 from trader.core.types import AccountingError, market_day
 
 NAN = float("nan")
+# the newest orders first, by their index; market time is not indexed
+MADE = """
+    SELECT (extract(epoch FROM market_at) * 1000000)::bigint, owner FROM (
+        SELECT market_at, owner, adds_risk FROM execution_order WHERE account_id = %(account_id)s
+        ORDER BY created_at DESC LIMIT 5000) AS newest
+    WHERE adds_risk AND market_at > timestamptz 'epoch' + %(since)s * interval '1 microsecond' ORDER BY market_at
+"""
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Accounts:
     def __init__(self, core: DeskCore) -> None:
         self._core = core
         self.day = Day()
+        self.day_began = asyncio.Event()
 
     def figures(self, owner: str | None = None) -> Figures | None:
         """Value the account or one owner's part; None while a mark is missing."""
@@ -52,6 +64,7 @@ class Accounts:
         if number != self.day.number:
             owners = {owner for _, owner in self._core.books.ledger.positions}
             self.day = Day(number, equity, {owner: self._earned(owner) for owner in owners}, self.day.peak)
+            self.day_began.set()
 
     def _earned(self, owner: str) -> float:
         found = self.figures(owner)
@@ -61,7 +74,9 @@ class Accounts:
         """Profit of the market day, after fees and funding, marked; of the account or of one owner."""
         if owner is None:
             return self.equity() - self.day.equity
-        return self._earned(owner) - self.day.earned.get(owner, 0.0)
+        # a successor has its predecessors' ledger, so it counts from where they began the day
+        line = self._core.lineage.get(owner, (owner,))
+        return sum(self._earned(one) - self.day.earned.get(one, 0.0) for one in line)
 
     def drawdown(self) -> float:
         """Share of the highest equity that is lost now."""
@@ -90,10 +105,22 @@ class Accounts:
             net=net,
             contracts=contracts,
             resting_gross=sum(self._worth(one.market.instrument_id, one.left) for one in resting),
-            orders_last_minute=books.sends_last_minute(self._core.market_ns, owner),
+            orders_last_minute=self._orders_last_minute(owner, resting),
             day_start_equity=self.day.equity,
             day_profit=self.profit_of_day(owner),
         )
+
+    def _orders_last_minute(self, owner: str | None, resting: list[DeskOrder]) -> int:
+        """Orders made in the market's last minute, those that wait for their commit included."""
+        made = self._core.books.sends_last_minute(self._core.market_ns, owner)
+        return made + sum(1 for one in resting if one.state is OrderState.CREATED and not one.is_counted)
+
+    async def orders_restore(self) -> None:
+        """Count the orders of the market's last minute that an earlier session made."""
+        given = {"account_id": self._core.account.id, "since": (self._core.market_ns - MINUTE_NS) // 1000}
+        books = self._core.books
+        for market_us, owner in await self._core.store.query(MADE, given):
+            books.sent(int(market_us) * 1000, owner)
 
     def _worth(self, instrument_id: int, quantity: Decimal) -> float:
         books = self._core.books

@@ -47,13 +47,15 @@ class Fills:
         if market is None:
             self._core.block("books", f"execution {fill.fill_id} is of {fill.venue_symbol}, which is not an instrument")
             return False
+        # taken before anything is booked: without an id nothing has happened yet, and the fill is taken later
+        fill_id = self._core.store.id_take("fill")
         order = self._core.books.order_find(fill.client_id, fill.venue_order_id)
         owner = order.owner if order is not None else UNATTRIBUTED
         result = self._core.books.fill_apply(fill, market.instrument_id, owner)
         self.version += 1
         if order is not None:
             self._order_filled(order, fill)
-        self._row(fill, market, owner, order, result.realised, set(result.cash) | {fill.fee_currency})
+        self._row(fill_id, fill, market, owner, order, result.realised, set(result.cash) | {fill.fee_currency})
         if order is not None:
             self._tracker.changed(order)
         log.info(
@@ -79,9 +81,15 @@ class Fills:
         order.state = observe(order.state, OrderState.FILLED if done else OrderState.PARTLY_FILLED)
 
     def _row(
-        self, fill: VenueFill, market: Market, owner: str, order: DeskOrder | None, realised: Decimal, moved: set[str]
+        self,
+        fill_id: int,
+        fill: VenueFill,
+        market: Market,
+        owner: str,
+        order: DeskOrder | None,
+        realised: Decimal,
+        moved: set[str],
     ) -> None:
-        fill_id = self._core.store.id_take("fill")
         order_id = order.id if order is not None else None
         row = {
             "id": fill_id,

@@ -8,6 +8,7 @@ from apps.execution.desk.make import Wish, closing_quantity, order_make
 from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
 from apps.execution.desk.send import Sender
 
+STARTING = "starting"  # what blocks new risk until the books of a new session are those of the venue
 log = structlog.get_logger(__name__)
 
 
@@ -21,7 +22,12 @@ class Flattener:
         self._revision = 0
 
     async def flatten(self, scope: str) -> int:
-        """Close every position of a scope; returns how many are not flat yet."""
+        """Close every position of a scope; returns how many are not flat yet.
+
+        Before the books were compared with the venue it waits: on spot an order of an old size could sell too much.
+        """
+        if STARTING in self._core.blocks:
+            return 1
         keys = [
             (instrument_id, owner)
             for instrument_id, owner, quantity in self._core.books.open_positions()

@@ -47,6 +47,7 @@ class DeskOrder(msgspec.Struct, kw_only=True):
     sent_ns: int | None = None
     reported_filled: Decimal = Decimal(0)
     is_journalled: bool = False
+    is_counted: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -126,9 +126,15 @@ class Reconciler:
                 await self.round()
             except VenueError as error:
                 self._core.block("reconcile", f"the venue does not answer: {error}"[:200])
-                log.warning("reconciliation failed, again soon", error=str(error)[:200])
-                await asyncio.sleep(1.0)
-                self._wake.set()
+                await self._again_soon(error)
+            except DatabaseGone as error:
+                self._core.block("database", str(error)[:200])
+                await self._again_soon(error)
+
+    async def _again_soon(self, error: Exception) -> None:
+        log.warning("reconciliation failed, again soon", error=str(error)[:200])
+        await asyncio.sleep(1.0)
+        self._wake.set()
 
     async def round(self) -> None:
         """Compare once; what was different in the round before in the same way is adjusted."""

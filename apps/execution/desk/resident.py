@@ -5,6 +5,7 @@ End: cancel what adds risk, keep the stops, print what rests.
 """
 
 import asyncio
+import gc
 from typing import Any
 
 import structlog
@@ -103,6 +104,7 @@ class Desk:
         health.set("reconciling", "comparing with the venue")
         await core.kill.start()
         await core.store.ids_refill()
+        await core.store.query("SELECT 1", lane="path")
         rows = await self._context.call(selectors.desk_rows, self._account_id)
         load.books_fill(core.books, rows)
         parts.reconciler.has_opening_set(rows.has_opening)
@@ -133,6 +135,9 @@ class Desk:
         for timeframe_s in sorted(deployments.timeframes(parts)):
             core.spawn(self._bars(parts, timeframe_s), f"bars {timeframe_s}")
         parts.stops.touch_all()
+        # what the start has made stays: walking it again and again would stop the loop for tens of milliseconds
+        gc.collect()
+        gc.freeze()
         health.set("trading")
         await core.lease.report_now(state="trading")
         log.info("desk trades", account=core.account.name, deployments=list(parts.decider.deployments))

@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 from apps.common.clocks import boottime_ns
 from apps.common.errors import GovernorRefused
 from apps.common.governor import Priority
-from apps.execution.brokers.base import CredentialsRefused
+from apps.execution.brokers.base import CredentialsRefused, SignatureRefused
 from apps.execution.brokers.gate import Sending, sending
 from apps.execution.desk import rows
 from apps.execution.desk.core import DeskCore
@@ -30,6 +30,10 @@ from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError
 
 log = structlog.get_logger(__name__)
 MEASURED = 512
+# `origin` of an order that was dropped unsent: it got no rate token, or its id has a row already
+NO_TOKEN, HAS_ROW = "rate", "duplicate"
+# `origin` of an order that the venue sent back without judging it: it may be sent again
+BUSY, NOT_HEARD = "busy", "credentials"
 
 
 class Sender:
@@ -75,7 +79,8 @@ class Sender:
         return True
 
     def _leave(self, order: DeskOrder, unit: Unit) -> None:
-        """Give up an order that got no token: no row, no request; its signal says so."""
+        """Give up an order that got no token: no row, no request; its signal says so, and `origin` tells the maker."""
+        order.origin = NO_TOKEN
         self._core.books.order_drop(order)
         log.warning("order not made", client_id=order.client_id, why=order.detail)
         for signal in [signal for signal in unit.signals if signal.id == order.signal_id]:
@@ -102,11 +107,20 @@ class Sender:
         except DatabaseGone as error:
             self._core.block("database", str(error))
             return self._without_database(orders, unit, str(error))
+        self._count(orders)
         return orders
+
+    def _count(self, orders: list[DeskOrder]) -> None:
+        """Count what adds risk for the limit of orders a minute: as it is made, whatever becomes of it."""
+        for order in orders:
+            if order.adds_risk and not order.is_counted:
+                order.is_counted = True
+                self._core.books.sent(self._core.market_ns, order.owner)
 
     async def _one_by_one(self, orders: list[DeskOrder], unit: Unit) -> list[DeskOrder]:
         """A client id has a row already: that decision was acted on, and nothing is sent for it a second time."""
         if len(orders) == 1:
+            orders[0].origin = HAS_ROW
             self._core.books.order_drop(orders[0])
             log.error("an order of this id exists already, nothing is sent", client_id=orders[0].client_id)
             return []
@@ -148,12 +162,15 @@ class Sender:
                 self._refused(order, "gate", str(error))
             except VenueBusy as error:
                 await self._core.penalise()
-                self._refused(order, "venue", str(error))
+                self._refused(order, BUSY, str(error))
             except OutcomeUnknown as error:
                 self._unknown(order, str(error))
+            except CredentialsRefused as error:
+                self._core.block("credentials", str(error))
+                self._refused(order, NOT_HEARD, str(error))
+            except SignatureRefused as error:
+                self._refused(order, "clock", str(error))
             except VenueError as error:
-                if isinstance(error, CredentialsRefused):
-                    self._core.block("credentials", str(error))
                 self._refused(order, "venue", str(error))
             except Exception as error:  # whatever broke on the way: the request may have left
                 log.exception("sending failed in an unforeseen way")
@@ -170,7 +187,6 @@ class Sender:
         order.venue_order_id = order.venue_order_id or venue_order_id
         order.sent_ns = self._core.now_ns()
         order.state = observe(order.state, OrderState.SENT) if order.state is OrderState.CREATED else order.state
-        self._core.books.sent(self._core.market_ns, order.owner)
         self._tracker.changed(order)
 
     def _refused(self, order: DeskOrder, origin: str, why: str) -> None:

@@ -132,12 +132,18 @@ async def day_restore(parts: Parts) -> None:
         day = msgspec.msgpack.decode(found.body, type=_Day)
         parts.accounts.day = Day(day.number, day.equity, dict(day.earned), day.peak)
     parts.accounts.mark_day(core.market_ns)
+    await parts.accounts.orders_restore()
 
 
 async def checkpoints(parts: Parts) -> None:
-    """Save the steps' state from time to time, for ever."""
+    """Save the steps' state from time to time, and at once what a new day's limits count from; for ever."""
     while True:
-        await asyncio.sleep(config.execution.checkpoint_s)
+        try:
+            async with asyncio.timeout(config.execution.checkpoint_s):
+                await parts.accounts.day_began.wait()
+        except TimeoutError:
+            pass
+        parts.accounts.day_began.clear()
         await checkpoint_now(parts)
 
 

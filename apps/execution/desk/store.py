@@ -19,7 +19,7 @@ from trader.core.types import TraderError
 Event = tuple[str, Message]
 T = TypeVar("T")
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError, OSError)
-IDS_AHEAD = 256
+IDS_AHEAD = 2048  # what a desk uses while the database is gone comes out of these
 WRITE_TIMEOUT_S = 1.5
 QUERY_TIMEOUT_S = 3.0
 SEQUENCES = {

@@ -1,7 +1,11 @@
 """The kill switch at a desk: what adds risk goes, stops stay, positions are closed when asked."""
 
+import time
+from decimal import Decimal
+
 import pytest
 
+from apps.execution.desk.make import Wish, order_make
 from apps.execution.models import DeskCommand, KillSweep
 from apps.risk.selectors import scope_account, scope_deployment
 from apps.risk.services import kill_engage, kill_release
@@ -71,3 +75,34 @@ async def test_a_deployment_that_is_stopped_by_the_switch_leaves_the_others_alon
         assert set(rows) == {("refused", "kill_switch")}
         await kill_release(scope_deployment(made.deployment), by="tester", reason="drill over")
         await made.until(lambda: made.parts.core.kill.verdict(made.scopes()).state == "clear")
+
+
+async def test_a_hundred_open_orders_are_gone_within_two_seconds() -> None:
+    async with living() as made:
+        core = made.parts.core
+        market = made.books.markets[made.instrument(SPOT)]
+        orders = [
+            order_make(
+                core,
+                Wish(
+                    market, "manual", "manual", "buy", Decimal(1), 1, "limit", Decimal(90),
+                    client_id=f"{core.account.install}{one:028x}",
+                ),
+            )
+            for one in range(100)
+        ]  # fmt: skip
+        for start in range(0, 100, 10):
+            for order in orders[start : start + 10]:
+                core.books.order_add(order)
+            await made.parts.sender.send(orders[start : start + 10])
+        states = {(str(order.state), order.detail) for order in orders}
+        assert all(order.is_open for order in orders), states
+        await made.until(lambda: all(order.state == "acknowledged" for order in orders), 20, "all rest")
+        began = time.time_ns()
+        await kill_engage("all", by="tester", reason="drill")
+        await swept(made, "all")
+        cancels = made.exchange.ledger("cancel")
+        assert len(cancels) == 100
+        assert (max(row["wall_ns"] for row in cancels) - began) / 1e9 < 2.0
+        paths = [row["path"] for row in made.exchange.ledger("request") if "cancel" in row["path"]]
+        assert paths == ["/v5/order/cancel-all"]

@@ -49,11 +49,20 @@ class BybitBroker:
     ) -> None:
         self._client = BybitClient(configuration, gate, recv_window_ms, timeout_s)
         self._prefix = prefix
-        self._by_venue = {(market.kind, market.venue_symbol): market for market in markets}
-        self._base_of = {m.venue_symbol: m.base for m in markets if m.kind == "spot"}
-        self._quote_of = {m.venue_symbol: m.quote if m.kind == "spot" else m.settle for m in markets}
+        self._by_venue: dict[tuple[str, str], Market] = {}
+        self._base_of: dict[str, str] = {}
+        self._quote_of: dict[str, str] = {}
+        for market in markets:
+            self.market_add(market)
         self._events: asyncio.Queue[PrivateEvent] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def market_add(self, market: Market) -> None:
+        """Make an instrument known, or renew its terms."""
+        self._by_venue[(market.kind, market.venue_symbol)] = market
+        if market.kind == "spot":
+            self._base_of[market.venue_symbol] = market.base
+        self._quote_of[market.venue_symbol] = market.quote if market.kind == "spot" else market.settle
 
     def encode(self, client_id: str) -> str:
         """Return the id the venue sees. 32 hex digits fit Bybit's rules (36 letters, digits, dashes) as they are."""
@@ -172,8 +181,8 @@ class BybitBroker:
         """Ask open orders, then history, by client id. None means both said "not found"."""
         query = {"category": market.kind, "symbol": market.venue_symbol, "orderLinkId": self.encode(client_id)}
         for method in ("private_get_v5_order_realtime", "private_get_v5_order_history"):
-            filters = ("Order", "StopOrder") if market.kind == "spot" or "realtime" in method else ("Order",)
-            for order_filter in filters:
+            # a conditional order that has ended stays in the list of conditional ones, on contracts too
+            for order_filter in ("Order", "StopOrder"):
                 answer = await self._client.call(method, {**query, "orderFilter": order_filter})
                 rows = answer["result"].get("list") or []
                 found = [row for row in rows if row.get("orderLinkId") == query["orderLinkId"]]

@@ -13,7 +13,7 @@ import aiohttp
 import ccxt.pro
 from ccxt.base import errors as ccxt_errors
 
-from apps.execution.brokers.base import CredentialsRefused, NotFound
+from apps.execution.brokers.base import CredentialsRefused, NotFound, SignatureRefused
 from apps.execution.brokers.gate import SendGate, gated_request_class, signed_now
 from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError, VenueRejected
 
@@ -127,7 +127,7 @@ def translate(error: ccxt_errors.BaseError) -> VenueError:
     if isinstance(error, ccxt_errors.AuthenticationError):
         return CredentialsRefused(text)
     if isinstance(error, ccxt_errors.InvalidNonce):
-        return VenueRejected(text)
+        return SignatureRefused(text)
     if code in UNKNOWN_CODES or isinstance(error, ccxt_errors.OperationFailed) or not code:
         return OutcomeUnknown(text)
     return VenueRejected(text)
