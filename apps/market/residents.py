@@ -45,6 +45,7 @@ class FeedResident:
         self._context = context
         self._clock_watch = ClockWatch()
         self._is_ready = False
+        self.history_asked = asyncio.Event()
 
     @staticmethod
     def prepare(key: str) -> None:
@@ -150,6 +151,7 @@ class FeedResident:
         """Fill what storage lacks up to the minute that runs now, once the market's clock is known."""
         await self._collector.first_heard.wait()
         await self._missing_add(list(self._collector.instruments))
+        self.history_asked.set()
         await asyncio.Event().wait()
 
     async def _missing_add(self, numbers: list[int]) -> None:

@@ -25,7 +25,7 @@ def provider_for(venue: Venue) -> Provider:
 
 
 def venue_save(venue: Venue, *, by: str) -> Venue:
-    """Save a venue, write who did it, and tell its feed, which then dials anew.
+    """Save a venue, write who did it, and tell its feed, which then dials anew. A real one gets its epoch 0.
 
     Raises `VenueRefused` for an unknown adapter, or a REST address without its socket address.
     """
@@ -33,6 +33,10 @@ def venue_save(venue: Venue, *, by: str) -> Venue:
     with transaction.atomic():
         before = Venue.objects.filter(pk=venue.pk).first() if venue.pk else None
         venue.save()
+        if not venue.is_simulated:
+            Epoch.objects.get_or_create(
+                venue=venue, number=0, defaults={"kind": Epoch.Kind.REAL, "parameters": {}, "is_current": True}
+            )
         audited(by, "venue.save", venue.code, before, venue)
         outbox_add(("venues", venue_changed(venue, by)))
     return venue

@@ -113,6 +113,7 @@ class RunningFeed:
 
     async def settled(self, until_ns: int) -> None:
         """Return when minutes up to this market time are stored and sent, history included."""
+        await asyncio.wait_for(self.resident.history_asked.wait(), 20)
         await until(lambda: self.is_past(until_ns) and self.resident._catchup.open == 0)
         await asyncio.wait_for(self.recorder.drained(), 10)
 

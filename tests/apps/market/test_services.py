@@ -147,7 +147,8 @@ def test_a_deleted_universe_is_told_as_one_without_members() -> None:
 
 def test_a_venue_tells_its_change_and_refuses_half_an_address() -> None:
     venue = venue_save(Venue(code="real", name="Bybit"), by="ann")
-    assert _newest("venues").venue == "real"
+    assert (_newest("venues").venue, _newest("venues").epoch_id) == ("real", epoch_current("real").pk)
+    assert (epoch_current("real").number, feed_keys()) == (0, ["real/0"])
     venue.rest_url = "http://127.0.0.1:1"
     with pytest.raises(VenueRefused, match="rest_url and socket_url"):
         venue_save(venue, by="ann")
