@@ -3,7 +3,6 @@
 All times of arrival are the simulated exchange's own, from its ledger.
 """
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -104,7 +103,6 @@ def _bare_insert(url: str, times: int = 300) -> list[float]:
 
 def _kill() -> list[dict[str, Any]]:
     with Floor(minutes=WARM + 60, limits="off") as floor:
-        code = "import tests.benchmarks.bench_orderpath as b, sys; b.trials_run(*sys.argv[1:])"
         keys = json.loads((Path(floor.found["simulator_state_dir"]) / "keys.json").read_text())[0]
         hammers = [
             subprocess.Popen(
@@ -119,7 +117,7 @@ def _kill() -> list[dict[str, Any]]:
                 assert hammer.stdout.readline().strip() == b"ready"
             out = floor.folder / "trials.json"
             subprocess.run(
-                [sys.executable, "-c", code, str(out), str(TRIALS)],
+                [sys.executable, "-m", "tests.benchmarks.kill_trials", str(out), str(TRIALS)],
                 env={**floor.environment, "DJANGO_SETTINGS_MODULE": "trader.settings"}, check=True, timeout=600,
             )  # fmt: skip
             late = _late_ms(json.loads(out.read_text()), floor.exchange.orders_of())
@@ -143,35 +141,3 @@ def _late_ms(trials: list[tuple[int, int]], requests: list[dict[str, Any]]) -> l
         assert (at < engaged_ns).any()
         late.append(float(inside[-1] - engaged_ns) / 1e6 if len(inside) else 0.0)
     return late
-
-
-def trials_run(out: str, trials: str) -> None:
-    """Engage and release, again and again, on the servers of the environment; writes the times of each."""
-    import django
-
-    django.setup()
-    Path(out).write_text(json.dumps(asyncio.run(_trials(int(trials)))))
-
-
-async def _trials(count: int) -> list[tuple[int, int]]:
-    from apps.risk.killswitch import switch
-    from apps.risk.killswitch.switch import Places, places_of_host
-    from tests.benchmarks.bench_kill import Timed
-
-    found = []
-    opened = places_of_host()
-    timed = [Timed(opened.by_name[name]) for name in ("database", "bus", "file")]
-    places = Places(*timed)
-    monotonic_to_wall = time.time_ns() - time.monotonic_ns()
-    for _ in range(count):
-        await asyncio.sleep(0.12)
-        for place in timed:
-            place.done_ns = 0
-        await switch.engage("all", "bench", places=places)
-        first_ns = min(place.done_ns for place in timed if place.done_ns) + monotonic_to_wall
-        await asyncio.sleep(0.25)
-        released_ns = time.time_ns()
-        await switch.release("all", "bench", "next trial", places=places)
-        found.append((first_ns, released_ns))
-    await opened.close()
-    return found

@@ -23,6 +23,7 @@ from apps.execution.brokers.base import (
 from apps.execution.brokers.bybit import parsers
 from apps.execution.brokers.bybit.client import BybitClient
 from apps.execution.brokers.gate import SendGate
+from apps.execution.brokers.throttle import BeforeQuery
 from trader.core.types import VenueError
 
 HEX = frozenset("0123456789abcdef")
@@ -46,8 +47,9 @@ class BybitBroker:
         *,
         recv_window_ms: int = 1000,
         timeout_s: float = 5.0,
+        before_query: BeforeQuery | None = None,
     ) -> None:
-        self._client = BybitClient(configuration, gate, recv_window_ms, timeout_s)
+        self._client = BybitClient(configuration, gate, recv_window_ms, timeout_s, before_query=before_query)
         self._prefix = prefix
         self._by_venue: dict[tuple[str, str], Market] = {}
         self._base_of: dict[str, str] = {}

@@ -15,6 +15,7 @@ from ccxt.base import errors as ccxt_errors
 
 from apps.execution.brokers.base import CredentialsRefused, NotFound, SignatureRefused
 from apps.execution.brokers.gate import SendGate, gated_request_class, signed_now
+from apps.execution.brokers.throttle import BeforeQuery
 from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError, VenueRejected
 
 # codes that leave the outcome open: a time-out or fault inside the venue; a duplicate id says the order is there
@@ -55,7 +56,16 @@ class RawBybit(ccxt.pro.bybit):
 class BybitClient:
     """Signed requests and the private socket of one account."""
 
-    def __init__(self, configuration: dict[str, Any], gate: SendGate, recv_window_ms: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        configuration: dict[str, Any],
+        gate: SendGate,
+        recv_window_ms: int,
+        timeout_s: float,
+        *,
+        before_query: BeforeQuery | None = None,
+    ) -> None:
+        self._before_query = before_query
         self._configuration = configuration
         self._gate = gate
         self._recv_window_ms = recv_window_ms
@@ -92,7 +102,12 @@ class BybitClient:
             await self._session.close()
 
     async def call(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send one request by ccxt's implicit method name and return the whole envelope, or raise a `VenueError`."""
+        """Send one request by ccxt's implicit method name and return the whole envelope, or raise a `VenueError`.
+
+        A question takes its rate token here; orders and cancels have taken theirs before their commit.
+        """
+        if self._before_query is not None and "_get_" in method:
+            await self._before_query()
         try:
             return await getattr(self.exchange, method)(body)
         except GateRefused:
