@@ -26,6 +26,11 @@ _SHARED: list[Any] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
+# without the frames' local variables: they hold keys and secrets
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
+)
+
 
 def logs_configure(process_name: str, level: str = "INFO", *, rotates: bool = True) -> Path:
     """Send the logs of this process to `<state_dir>/logs/<process_name>.log` and, at a terminal, to stderr.
@@ -67,15 +72,21 @@ def _file_handler(path: Path, rotates: bool) -> logging.Handler | None:
     except OSError as error:
         print(f"logs go to the terminal only: {path} cannot be written: {error}", file=sys.stderr)
         return None
-    handler.setFormatter(
-        _formatter([structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)])
-    )
+    handler.setFormatter(_formatter([_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]))
     return handler
 
 
 def _terminal_handler() -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter([structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]))
+    handler.setFormatter(
+        _formatter(
+            [
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                )
+            ]
+        )
+    )
     return handler
 
 

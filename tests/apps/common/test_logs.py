@@ -67,3 +67,18 @@ def test_a_forked_child_follows_its_parents_rotation(tmp_path, settings, root_lo
     path.rename(path.with_suffix(".log.1"))
     logging.getLogger("x").warning("after")
     assert [line["event"] for line in lines(path)] == ["after"]
+
+
+def test_a_trace_does_not_tell_what_the_frames_held(tmp_path, settings, root_logger, capsys):
+    settings.STATE_DIR = tmp_path
+    path = logs_configure("desk")
+
+    def sign(api_secret):
+        raise ValueError("the venue does not answer")
+
+    try:
+        sign("planted-secret-9f2c")
+    except ValueError:
+        structlog.get_logger("apps.execution").exception("signing failed")
+    assert "the venue does not answer" in path.read_text()
+    assert "planted-secret-9f2c" not in path.read_text() + capsys.readouterr().err
