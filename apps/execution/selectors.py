@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Count, Max
 
 from apps.execution.brokers.base import Market
 from apps.execution.models import Fill, Install, KillSweep, Order, Reconciliation
 from apps.execution.states import OPEN
 from apps.market.models import Instrument, InstrumentTerms
-from apps.portfolio.models import Account, CashBalance, CashMovement, Position
+from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FILLS_OVERLAP = timedelta(days=2)
@@ -66,6 +66,12 @@ def markets_load(venue_id: int) -> list[Market]:
     )
     terms = InstrumentTerms.objects.filter(instrument__venue_id=venue_id).select_related("instrument")
     return [market_of(row.instrument, row) for row in terms if newest[row.instrument_id] == row.valid_from]
+
+
+def markets_stamp(venue_id: int) -> tuple[int, int]:
+    """Return something that is another whenever a venue has new instruments or new terms."""
+    found = InstrumentTerms.objects.filter(instrument__venue_id=venue_id).aggregate(rows=Count("pk"), newest=Max("pk"))
+    return found["rows"], found["newest"] or 0
 
 
 def market_of(instrument: Instrument, terms: InstrumentTerms) -> Market:
@@ -143,12 +149,24 @@ def credential_configuration(account: Account) -> dict[str, Any]:
     """Return what a ccxt constructor needs for an account: addresses of its venue, and its keys decrypted."""
     from apps.market.services import exchange_configuration
 
-    credential = account.credential
+    credential = getattr(account, "credential", None)
+    if credential is None:
+        raise LookupError(f"account {account.name} has no keys: add its credential")
     return {
         **exchange_configuration(account.venue),
         "apiKey": credential.api_key,
         "secret": credential.api_secret,
     }
+
+
+def credential_configuration_of(account_id: int) -> dict[str, Any]:
+    """Return `credential_configuration` of an account by its number."""
+    return credential_configuration(account_load(account_id))
+
+
+def credential_stamp(account_id: int) -> datetime | None:
+    """Return when an account's keys were last saved, None where it has none; nothing is decrypted."""
+    return Credential.objects.filter(account_id=account_id).values_list("updated_at", flat=True).first()
 
 
 def state_dir() -> Any:

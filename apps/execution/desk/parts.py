@@ -1,6 +1,7 @@
 """The parts of one desk, put together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.ask import Asker
@@ -21,6 +22,14 @@ from apps.execution.desk.sweep import Sweeper
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.watch import Watch
 from apps.execution.desk.writer import Writer
+
+
+@dataclass
+class Known:
+    """Which state of the venue's instruments and of the account's keys the desk works with."""
+
+    markets: tuple[int, int] = (0, 0)
+    keys: datetime | None = None
 
 
 @dataclass
@@ -46,6 +55,7 @@ class Parts:
     commands: Commands
     watch: Watch
     health: Health
+    known: Known = field(default_factory=Known)
 
 
 def parts_make(core: DeskCore) -> Parts:

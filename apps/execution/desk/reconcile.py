@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 OVERLAP_NS = 120 * 1_000_000_000
 SETTLE_TRIES = 5
 YOUNG_S = 3.0
+# by the time they are asked for, the kill switch may have asked to cancel them
+DOUBTFUL = frozenset({OrderState.UNKNOWN, OrderState.CANCELLING})
 INSERT = """
     INSERT INTO execution_reconciliation (account_id, at, is_startup, took_ms, differences)
     VALUES (%(account_id)s, clock_timestamp(), %(is_startup)s, %(took_ms)s, %(differences)s::jsonb)
@@ -60,6 +62,7 @@ class Reconciler:
         self._adjuster = Adjuster(core, writer, fills)
         self._before: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
+        self._journalled: list[DeskOrder] = []
         self.wall_at = 0.0
 
     def has_opening_set(self, has_opening: bool) -> None:
@@ -70,14 +73,20 @@ class Reconciler:
         """Compare now: the private socket was away."""
         self._wake.set()
 
+    def take_up(self) -> None:
+        """Take journalled orders in, and doubt what may have been sent: after a crash every `created` row may."""
+        self._journalled = load.journal_orders(self._core.books, self._core.journal)
+        for order in self._journalled:
+            self._core.books.order_add(order)
+        for order in self._core.books.open.values():
+            if order.state in (OrderState.CREATED, OrderState.SENT):
+                self._tracker.move(order, OrderState.UNKNOWN, detail="the desk started again")
+
     async def start_up(self) -> None:
         """Bring orders, executions, positions and balances in line with the venue before the first decision."""
         started = time.monotonic()
-        journalled = load.journal_orders(self._core.books, self._core.journal)
-        for order in journalled:
-            self._core.books.order_add(order)
-        await self._adopter.rows_add(journalled)
-        await self._created_are_unknown()
+        await self._adopter.rows_add(self._journalled)
+        await self._doubtful_asked()
         await self._executions()
         await self._until_answered(self._resting_known())
         first = await self._look()
@@ -89,23 +98,16 @@ class Reconciler:
         await self._record(confirmed, started, is_startup=True)
         await self._writer.flush()
 
-    async def _created_are_unknown(self) -> None:
-        """After a crash every `created` row may have been sent: it is asked for once its window has passed."""
-        doubtful = [
-            order
-            for order in self._core.books.open.values()
-            if order.state in (OrderState.CREATED, OrderState.UNKNOWN, OrderState.SENT)
-        ]
-        for order in doubtful:
-            if order.state is not OrderState.UNKNOWN:
-                self._tracker.move(order, OrderState.UNKNOWN, detail="the desk started again")
+    async def _doubtful_asked(self) -> None:
+        """Ask for orders of unknown fate, once the window of their requests has passed."""
+        doubtful = [order for order in self._core.books.open.values() if order.state in DOUBTFUL]
         if doubtful:
             log.info("asking for orders of unknown fate", orders=len(doubtful), after_s=window_s())
             await asyncio.sleep(window_s())
             await asyncio.gather(*(self._asker.resolve(order) for order in doubtful))
 
     def _resting_known(self) -> list[DeskOrder]:
-        return [order for order in self._core.books.open.values() if order.state is not OrderState.UNKNOWN]
+        return [order for order in self._core.books.open.values() if order.state not in DOUBTFUL]
 
     async def _until_answered(self, orders: list[DeskOrder]) -> None:
         """Ask what became of orders that were open when the last session ended and are not listed any more."""

@@ -14,7 +14,6 @@ from apps.common.clocks import ClockWatch
 from apps.common.governor import Governor
 from apps.common.residents import ResidentContext
 from apps.execution import selectors
-from apps.execution.brokers.throttle import query_throttle
 from apps.execution.desk import deployments, load, renew, session
 from apps.execution.desk.books import Books
 from apps.execution.desk.core import DeskCore
@@ -150,9 +149,7 @@ class Desk:
 
     async def _close(self, parts: Parts) -> None:
         core = parts.core
-        for task in list(core.tasks):
-            task.cancel()
-        await asyncio.gather(*list(core.tasks), return_exceptions=True)
+        await session.tasks_end(core)
         await core.broker.close()
         await core.kill.stop()
         await core.store.close()

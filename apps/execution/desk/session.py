@@ -14,6 +14,7 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Day
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS, DatabaseGone
+from apps.execution.states import OrderState
 from apps.market.selectors import bars_newest_open_async, bars_read_many_async
 from trader.config import config
 from trader.core.types import VenueError
@@ -24,6 +25,15 @@ UPKEEP_S = 0.25
 CANCEL_S = 3.0
 MARKS_S = 5.0
 DAY_VERSION = "1"
+SETTLE_S = 1.0
+SETTLE_POLL_S = 0.01
+IDS_WAIT_S = 0.1
+ENDS_TRIED = 5
+END_WAIT_S = 0.2
+PRIVATE = "private socket"
+STOPPING = "stopping"
+# what can make an order of its own will; the writer, the private socket, stops and the sweep stay to the end
+WILFUL = ("start", "bars ", "commands", "deployments", "reversal", "reconcile", "checkpoints", "log ")
 BEGIN = """
     INSERT INTO execution_session (account_id, fence, holder, started_at, end_reason)
     VALUES (%(account_id)s, %(fence)s, %(holder)s, clock_timestamp(), '') RETURNING id
@@ -56,7 +66,7 @@ async def private_events(parts: Parts) -> None:
     while True:
         event = await parts.core.broker.next_event()
         if isinstance(event, VenueFill):
-            parts.fills.take(event)
+            await _fill_taken(parts, event)
         elif isinstance(event, VenueOrder):
             parts.fills.report(event)
         elif isinstance(event, VenueFunding):
@@ -66,6 +76,17 @@ async def private_events(parts: Parts) -> None:
         else:
             parts.core.unblock("socket_lost")
             parts.reconciler.soon()
+
+
+async def _fill_taken(parts: Parts, fill: VenueFill) -> None:
+    """Book a fill; while a database that is gone leaves no number for its row, it waits, and what follows with it."""
+    while True:
+        try:
+            parts.fills.take(fill)
+            return
+        except DatabaseGone as error:
+            parts.core.block("database", str(error))
+            await asyncio.sleep(IDS_WAIT_S)
 
 
 async def upkeep(core: DeskCore) -> None:
@@ -171,6 +192,8 @@ async def end_gracefully(parts: Parts) -> None:
         return
     parts.health.set("ended", "stopped")
     why = "failed" if core.failure is not None else "stopped"
+    core.block(STOPPING, "the desk stops")
+    await _wilful_end(core)
     adding = core.books.resting_risk()
     try:
         async with asyncio.timeout(CANCEL_S):
@@ -189,3 +212,23 @@ async def end_gracefully(parts: Parts) -> None:
     ]
     log.info("desk stopped; resting at the venue", orders=resting)
     print(f"Desk of account {core.account.name} stopped; resting at the venue: {', '.join(resting) or 'nothing'}")
+
+
+async def _wilful_end(core: DeskCore) -> None:
+    """Let what is on its way to the venue get its answer, then end whatever could make another order."""
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until and any(one.state is OrderState.CREATED for one in core.books.open.values()):
+        await asyncio.sleep(SETTLE_POLL_S)
+    await tasks_end(core, WILFUL)
+
+
+async def tasks_end(core: DeskCore, names: tuple[str, ...] = ("",)) -> None:
+    """End the tasks whose names begin so. One that lost its cancellation in some library is asked again."""
+    for _ in range(ENDS_TRIED):
+        left = {task for task in core.tasks if task.get_name().startswith(names) and not task.done()}
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=END_WAIT_S)
+    log.warning("parts of the desk do not end", parts=sorted(task.get_name() for task in left if not task.done()))
