@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT_LEASES = {
     "QD_LEASES_TTL_S": "1.5",
     "QD_LEASES_RENEW_S": "0.3",
-    "QD_LEASES_STOP_MARGIN_S": "0.5",
+    "QD_LEASES_STOP_MARGIN_S": "0.6",
+    "QD_EXECUTION_RECV_WINDOW_MS": "100",
     "QD_LEASES_POLL_S": "0.2",
 }
 
@@ -44,7 +45,7 @@ def spawn(module: str, *arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE)
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 15.0, step_s: float = 0.02) -> None:
+def wait_until(true: Callable[[], object], timeout_s: float = 60.0, step_s: float = 0.02) -> None:
     """Wait for a condition; fails when it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not true():

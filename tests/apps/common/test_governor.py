@@ -137,7 +137,7 @@ async def test_without_the_bus_cancels_have_half_and_the_rest_is_refused():
 async def test_processes_share_one_limit(bus):
     processes = [spawn("tests.apps.common.governor_process", settings.REDIS_URL) for _ in range(2)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while await bus.redis.hlen("granted") < 60:
                 await asyncio.sleep(0.05)
         granted = await bus.redis.hgetall("granted")
