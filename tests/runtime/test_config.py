@@ -94,3 +94,17 @@ def test_addresses_of_a_running_stack_are_found_unless_others_are_set(tmp_path):
 def test_variables_are_unique():
     names = [variable_of(row[0]) for row in settings_declared()]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"QD_LEASES_STOP_MARGIN_S": "1"}, r"`leases\.stop_margin_s`.*QD_LEASES_STOP_MARGIN_S to 1\.5 or more"),
+        ({"QD_EXECUTION_RECV_WINDOW_MS": "5000"}, r"`leases\.stop_margin_s`.*to 5\.5 or more.*RECV_WINDOW_MS"),
+        ({"QD_LEASES_RENEW_S": "6.5"}, r"`leases\.renew_s`.*QD_LEASES_RENEW_S below 6\.5"),
+        ({"QD_LEASES_TTL_S": "4"}, r"`leases\.renew_s`.*below 1\.5.*QD_LEASES_TTL_S"),
+    ],
+)
+def test_a_lease_that_a_request_could_outlive_is_refused_with_name_and_fix(environ, words, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        load(environ, root=tmp_path)

@@ -82,6 +82,8 @@ def _validated(values: dict[str, dict[str, Any]], origin: dict[str, str]) -> Con
 
 
 def _in_words(problem: Any, origin: dict[str, str]) -> str:
+    if not problem["loc"]:  # two settings that do not fit each other: the words name both and the fix
+        return str(problem["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in problem["loc"][:2])
     where = origin.get(name, origin.get(name.split(".")[0], "the settings"))
     if problem["type"] == "extra_forbidden":

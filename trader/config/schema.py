@@ -7,9 +7,10 @@ or `.quarterdeck/config/`, or by the variable `QD_LEASES_TTL_S`.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ROOT = Path(__file__).resolve().parents[2]
+CLOCK_LEAD_S = 0.5  # how far a venue's clock may lead ours before new risk is blocked
 
 
 class Section(BaseModel):
@@ -131,3 +132,21 @@ class Config(Section):
     portfolio: PortfolioSection = PortfolioSection()
     execution: ExecutionSection = ExecutionSection()
     market: MarketSection = MarketSection()
+
+    @model_validator(mode="after")
+    def _leases_outlast_requests(self) -> "Config":
+        """A byte that a paused desk lets out must be refused by the venue before the account has another desk."""
+        leases, window_s = self.leases, self.execution.recv_window_ms / 1000
+        if leases.stop_margin_s < window_s + CLOCK_LEAD_S:
+            raise ValueError(
+                f"Setting `leases.stop_margin_s`: {leases.stop_margin_s} s is shorter than a request may live at the "
+                f"venue. Fix: set QD_LEASES_STOP_MARGIN_S to {window_s + CLOCK_LEAD_S:g} or more "
+                f"(`execution.recv_window_ms` and {CLOCK_LEAD_S} s for clocks), or lower QD_EXECUTION_RECV_WINDOW_MS."
+            )
+        if leases.renew_s >= leases.ttl_s - leases.stop_margin_s:
+            raise ValueError(
+                f"Setting `leases.renew_s`: {leases.renew_s} s leaves no time for new risk between renewals. Fix: set "
+                f"QD_LEASES_RENEW_S below {leases.ttl_s - leases.stop_margin_s:g} (`leases.ttl_s` less "
+                "`leases.stop_margin_s`), or raise QD_LEASES_TTL_S."
+            )
+        return self

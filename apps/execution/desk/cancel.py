@@ -7,7 +7,7 @@ import structlog
 
 from apps.common.errors import GovernorRefused
 from apps.common.governor import Priority
-from apps.execution.brokers.base import CancelResult
+from apps.execution.brokers.base import CancelResult, OrderRef
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.track import Tracker
@@ -36,6 +36,26 @@ class Canceller:
             failed.extend(await self._batch(batch))
         return failed
 
+    async def cancel_refs(self, refs: Sequence[OrderRef]) -> None:
+        """Ask to cancel what rests at the venue by the venue's own id, whatever the books say of it."""
+        groups: dict[tuple[str, bool], list[OrderRef]] = defaultdict(list)
+        for ref in refs:
+            log.warning("cancelling an order by the venue's id", venue_order_id=ref.venue_order_id)
+            groups[(ref.market.kind, ref.is_stop)].append(ref)
+        for (kind, _), group in groups.items():
+            size = self._core.broker.cancel_batch[kind]
+            for start in range(0, len(group), size):
+                await self._refs(kind, group[start : start + size])
+
+    async def _refs(self, kind: str, refs: list[OrderRef]) -> None:
+        try:
+            await self._token(kind, len(refs))
+            await self._core.broker.cancel_many(refs)
+        except (GovernorRefused, VenueError) as error:
+            if isinstance(error, VenueBusy):
+                await self._core.penalise()
+            log.warning("cancel not taken, asked again by the next pass", orders=len(refs), error=str(error)[:200])
+
     async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str) -> None:
         """Cancel every plain order of a category in one request; the caller has seen that nothing foreign rests."""
         for order in orders:
@@ -45,6 +65,8 @@ class Canceller:
             await self._token(kind, 1)
             await self._core.broker.cancel_all(kind, [order.market for order in orders])
         except (GovernorRefused, VenueError) as error:
+            if isinstance(error, VenueBusy):
+                await self._core.penalise()
             log.warning("cancel-all not taken, asked again by the next pass", error=str(error)[:200])
 
     async def _token(self, kind: str, cost: int) -> None:

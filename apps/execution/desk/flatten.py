@@ -28,13 +28,7 @@ class Flattener:
         """
         if STARTING in self._core.blocks:
             return 1
-        keys = [
-            (instrument_id, owner)
-            for instrument_id, owner, quantity in self._core.books.open_positions()
-            if (not scope.startswith("deployment:") or scope in self._core.scopes(owner))
-            and not self._core.books.is_flat(instrument_id, quantity)
-            and not self._core.books.is_flat(instrument_id, self._core.books.net(instrument_id))
-        ]
+        keys = self._held(scope)
         orders: list[DeskOrder] = []
         for key in keys:
             order = self._closing(key)
@@ -45,6 +39,19 @@ class Flattener:
             log.warning("flattening", positions=len(orders), scope=scope)
             await self._sender.send(orders)
         return len(keys)
+
+    def is_held(self, scope: str) -> bool:
+        """Whether something of a scope is not flat."""
+        return bool(self._held(scope))
+
+    def _held(self, scope: str) -> list[tuple[int, str]]:
+        return [
+            (instrument_id, owner)
+            for instrument_id, owner, quantity in self._core.books.open_positions()
+            if (not scope.startswith("deployment:") or scope in self._core.scopes(owner))
+            and not self._core.books.is_flat(instrument_id, quantity)
+            and not self._core.books.is_flat(instrument_id, self._core.books.net(instrument_id))
+        ]
 
     async def close(self, instrument_id: int, owner: str) -> DeskOrder | None:
         """Close one position for a person; None when there is nothing to close or a close is under way."""

@@ -13,7 +13,7 @@ from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.make import Wish, closing_quantity, order_make
 from apps.execution.desk.model import ENTRY, EXIT, MANUAL, STOP, DeskOrder
-from apps.execution.desk.send import Sender
+from apps.execution.desk.send import HAS_ROW, NO_TOKEN, Sender
 from apps.execution.desk.track import Tracker
 from apps.execution.states import FINAL, OrderState
 from trader.config import config
@@ -26,7 +26,9 @@ Key = tuple[int, str]
 ACKNOWLEDGED_S = 5.0
 REVISIONS_MAX = 30_000
 REVISIONS_TRIED = 500
-RETRY_S = 1.0
+RETRY_S, RETRY_MAX_S = 0.25, 2.0
+BARE_S = 0.5
+HELD = frozenset({OrderState.ACKNOWLEDGED, OrderState.PARTLY_FILLED})
 KNOWN = FINAL | {OrderState.ACKNOWLEDGED, OrderState.PARTLY_FILLED}
 
 
@@ -83,35 +85,58 @@ class Stops:
 
     async def _settle(self, key: Key) -> None:
         """Work on a position until its stop is as it should be; new risk is blocked while it is bare."""
-        name = f"stop {key[0]} {key[1]}"
+        name = _block_name(key)
+        pause = RETRY_S
         try:
             while key in self._dirty:
                 self._dirty.discard(key)
-                if await self._once(key):
+                # a token or an answer may be waited for: new risk does not wait for the outcome
+                slow = asyncio.get_running_loop().call_later(BARE_S, self._bare, key)
+                try:
+                    is_protected = await self._once(key)
+                finally:
+                    slow.cancel()
+                if is_protected:
                     self._core.unblock(name)
+                    pause = RETRY_S
                     continue
-                symbol = self._core.books.markets[key[0]].symbol
-                self._core.block(name, f"the stop of {symbol} ({key[1]}) could not be placed; trying again")
-                await asyncio.sleep(RETRY_S)
+                self._bare(key)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MAX_S)
                 self._dirty.add(key)
         finally:
             self._working.discard(key)
             self._core.wake.set()
 
+    def _bare(self, key: Key) -> None:
+        """Block new risk of the account while a position stands without the stop that it should have."""
+        if self._plan(key) is None:
+            return
+        symbol = self._core.books.markets[key[0]].symbol
+        self._core.block(_block_name(key), f"{symbol} ({key[1]}) has no stop at the venue yet; trying again")
+
     async def _once(self, key: Key) -> bool:
-        """Bring one position's stop in line; False when it should have one and has none."""
+        """Bring one position's stop in line; False when it should have one that the venue does not hold yet."""
         plan = self._plan(key)
         resting = self._resting(key)
         kept = [one for one in resting if stop_matches(plan, Side(one.side), one.left, one.trigger_price or Decimal(0))]
+        kept.sort(key=lambda one: one.state not in HELD)
         if plan is not None and not kept:
             made = await self._place(key, plan)
             if made is None:
-                return self._plan(key) is None or bool(resting)
+                return self._plan(key) is None
             kept = [made]
+        elif plan is not None and not await self._is_held(kept[0]):
+            return False
         old = [order for order in resting if order not in kept[:1]]
         if old:
             await self._canceller.cancel(old, why="replaced" if plan else "flat")
         return True
+
+    async def _is_held(self, stop: DeskOrder) -> bool:
+        """Whether the venue has a stop, waited for a while: one of unknown fate protects nothing yet."""
+        await self._tracker.wait(stop, lambda one: one.state in KNOWN, ACKNOWLEDGED_S)
+        return stop.state in HELD or stop.state is OrderState.FILLED
 
     def _plan(self, key: Key) -> StopPlan | None:
         instrument_id, owner = key
@@ -130,12 +155,19 @@ class Stops:
         return [order for order in found if order.state is not OrderState.CANCELLING]
 
     async def _place(self, key: Key, plan: StopPlan) -> DeskOrder | None:
-        """Place a stop and wait for the venue's word; None when it was refused and the position is being closed."""
+        """Place a stop and wait for the venue's word; None when it does not rest there.
+
+        Only a refusal of the stop itself closes the position. A venue that is busy, does not take the key or thinks
+        the request too old has not judged the stop: it is tried again, and new risk is blocked meanwhile.
+        """
         for _ in range(REVISIONS_TRIED):
             order = self._make(key, plan)
             self._core.books.order_add(order)
             await self._sender.send([order])
-            if order.client_id not in self._core.books.orders:
+            if order.origin == NO_TOKEN:
+                self._revision[key] -= 1  # nothing was made: the same revision is tried again
+                return None
+            if order.origin == HAS_ROW:
                 continue  # this revision has a row already (of an earlier session): take the next
             known = await self._tracker.wait(order, lambda one: one.state in KNOWN, ACKNOWLEDGED_S)
             if order.is_open:
@@ -191,6 +223,8 @@ class Stops:
         """The venue does not take the stop (the price is past it already): leave the position."""
         log.error("stop refused, closing the position", client_id=stop.client_id, why=stop.detail)
         side, quantity = closing_quantity(self._core, *key)
+        if any(one.kind == "market" and not one.adds_risk for one in self._core.books.orders_of(*key)):
+            return  # a close is under way already
         if quantity <= 0 or self._core.books.is_flat(key[0], quantity):
             return
         wish = Wish(
@@ -200,3 +234,7 @@ class Stops:
         order = order_make(self._core, wish)
         self._core.books.order_add(order)
         await self._sender.send([order])
+
+
+def _block_name(key: Key) -> str:
+    return f"stop {key[0]} {key[1]}"

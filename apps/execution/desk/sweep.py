@@ -1,16 +1,19 @@
 """The kill switch at one account: what can add risk is cancelled, stops stay, positions are closed if asked.
 
-It sweeps until the venue itself says zero. It needs neither database nor bus: what it does is journalled locally
-and booked later. With the lease gone it touches only what it knows by id.
+It sweeps until the venue itself says zero, and looks again while the switch stays engaged: whatever rests there under
+our prefix and adds risk is cancelled, with or without a row here. It needs neither database nor bus: what it does is
+journalled locally and booked later. With the lease gone it touches only what it knows by id.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
+from decimal import Decimal
 
 import psycopg
 import structlog
 
-from apps.execution.brokers.base import VenueOrder
+from apps.execution.brokers.base import Market, OrderRef, VenueOrder
 from apps.execution.desk.ask import Asker
 from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
@@ -20,12 +23,14 @@ from apps.execution.desk.model import MANUAL, STOP, DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.writer import Writer
 from apps.execution.events import SWEEPS, SweepProgress
+from trader.core.portfolio import UNATTRIBUTED
 from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
 CANCELS_A_SECOND = {"linear": 10.0, "spot": 20.0}
 PASS_S = 0.1
 PASS_MAX_S = 2.0
+AGAIN_S = 5.0
 SWEEP = """
     INSERT INTO execution_killsweep AS row (account_id, scope, generation, flatten, found, "left", positions_left,
         "foreign", seconds_left, started_at, updated_at, finished_at)
@@ -52,6 +57,7 @@ class Sweep:
     foreign: int = 0
     seconds_left: float | None = None
     finished: bool = False
+    looked_at: float = 0.0
 
     def figures(self) -> tuple[int, int, int, float | None, bool]:
         return self.left, self.positions_left, self.foreign, self.seconds_left, self.finished
@@ -70,7 +76,7 @@ class Sweeper:
         self._flattener = flattener
         self._asker = asker
         self._wake = asyncio.Event()
-        self._done: dict[str, tuple[int, bool]] = {}
+        self._done: dict[str, Sweep] = {}
         self._unsaved: dict[str, Sweep] = {}
         self.deployments: set[str] = set()
         self.is_sweeping = False
@@ -97,15 +103,28 @@ class Sweeper:
             for record in self._core.kill.engaged(self.scopes()):
                 if self._core.lease.superseded:
                     return
-                if self._done.get(record.scope) != (record.generation, record.flatten):
-                    await self._sweep(Sweep(record.scope, record.generation, record.flatten))
+                await self._engaged(Sweep(record.scope, record.generation, record.flatten))
             await self._save_unsaved()
 
-    async def _sweep(self, sweep: Sweep) -> None:
-        log.warning("kill switch sweeps", scope=sweep.scope, generation=sweep.generation, flatten=sweep.flatten)
+    async def _engaged(self, sweep: Sweep) -> None:
+        """Sweep an engagement that is new; one that was swept is looked at again while it lasts."""
+        done = self._done.get(sweep.scope)
+        if done is None or (done.generation, done.flatten) != (sweep.generation, sweep.flatten):
+            log.warning("kill switch sweeps", scope=sweep.scope, generation=sweep.generation, flatten=sweep.flatten)
+            await self._sweep(sweep, None)
+        elif self._rests_again(done) or time.monotonic() - done.looked_at >= AGAIN_S:
+            told, done.finished = done.figures(), False
+            await self._sweep(done, told)
+
+    def _rests_again(self, sweep: Sweep) -> bool:
+        """Whether the books know of risk that rests, or of a position to close, after the sweep had ended."""
+        resting = [one for one in self._core.books.resting_risk() if self._concerns(sweep, one.owner)]
+        return bool(resting) or (sweep.flatten and self._flattener.is_held(sweep.scope))
+
+    async def _sweep(self, sweep: Sweep, told: tuple[object, ...] | None) -> None:
+        """Pass after pass until the venue says zero; `told` is what was said of this engagement last."""
         self.is_sweeping = True
         pause = PASS_S
-        told = None
         try:
             while not sweep.finished and not self._core.lease.superseded and self._still_engaged(sweep):
                 await self._pass(sweep)
@@ -119,8 +138,10 @@ class Sweeper:
         finally:
             self.is_sweeping = False
         if sweep.finished:
-            self._done[sweep.scope] = (sweep.generation, sweep.flatten)
-            log.warning("kill switch: the venue says zero", scope=sweep.scope, found=sweep.found)
+            sweep.looked_at = time.monotonic()
+            if self._done.get(sweep.scope) is not sweep:
+                log.warning("kill switch: the venue says zero", scope=sweep.scope, found=sweep.found)
+            self._done[sweep.scope] = sweep
 
     def _still_engaged(self, sweep: Sweep) -> bool:
         """A release ends the sweep, and so does a newer engagement of the scope, which starts its own."""
@@ -160,31 +181,52 @@ class Sweeper:
         for report in at_venue:
             (ours if self._core.broker.is_ours(report.client_id) else foreign).append(report)
         sweep.foreign = len(foreign)
-        resting = {report.client_id for report in ours}
-        wanted = [
-            order
-            for report in ours
-            if (order := self._core.books.orders.get(report.client_id)) is not None
-            and order.adds_risk
-            and self._concerns(sweep, order.owner)
-        ]
-        rowless = [report for report in ours if report.client_id not in self._core.books.orders]
-        sweep.found = max(sweep.found, len(wanted) + len(rowless))
-        rates = [CANCELS_A_SECOND[order.market.kind] for order in wanted]
-        sweep.seconds_left = round(sum(1 / rate for rate in rates), 1) if wanted else None
-        if wanted and self._all_at_once(sweep, foreign, wanted):
+        wanted, strays, stays = self._sorted(sweep, ours)
+        sweep.found = max(sweep.found, len(wanted) + len(strays))
+        rates = [CANCELS_A_SECOND[one.market.kind] for one in (*wanted, *strays)]
+        sweep.seconds_left = round(sum(1 / rate for rate in rates), 1) if rates else None
+        if strays:
+            await self._canceller.cancel_refs(strays)
+        if wanted and not foreign and not stays and self._all_at_once(sweep, wanted):
             await self._cancel_all(sweep, wanted)
         elif wanted:
             await self._canceller.cancel(wanted, why=f"kill switch {sweep.scope}", origin="kill")
+        resting = {report.client_id for report in ours}
         for order in known:
             if order.is_open and order.client_id not in resting and not self._young(order):
                 self._core.ask_soon(order)
-        return len(wanted)
+        return len(wanted) + len(strays)
 
-    def _all_at_once(self, sweep: Sweep, foreign: list[VenueOrder], wanted: list[DeskOrder]) -> bool:
-        """Whether cancel-all may be used: a whole account, a sure lease, nothing foreign, and more than one."""
+    def _sorted(self, sweep: Sweep, ours: list[VenueOrder]) -> tuple[list[DeskOrder], list[OrderRef], list[VenueOrder]]:
+        """Sort what rests of ours: to cancel as an order of the books; to cancel by the venue's id (no row here, or a
+        row that has ended); plain orders that stay, because they reduce or are of another scope."""
+        wanted, strays, stays = [], [], []
+        for report in ours:
+            order = self._core.books.order_find(report.client_id, report.venue_order_id)
+            adds_risk = _may_add_risk(report) if order is None else order.adds_risk
+            if not adds_risk or (order is not None and not self._concerns(sweep, order.owner)):
+                stays.extend([] if report.is_stop else [report])
+            elif order is None or not order.is_open:
+                strays.append(self._ref(report))
+            else:
+                wanted.append(order)
+        return wanted, strays, stays
+
+    def _ref(self, report: VenueOrder) -> OrderRef:
+        """How the venue knows an order; its instrument need not be one of ours any more."""
+        markets = self._core.books.markets.values()
+        found = [one for one in markets if (one.kind, one.venue_symbol) == (report.kind, report.venue_symbol)]
+        market = found[0] if found else Market(
+            0, report.venue_symbol, report.venue_symbol, report.kind, "", "", "", *(Decimal(0),) * 4
+        )  # fmt: skip
+        return OrderRef("", report.venue_order_id, market, report.is_stop)
+
+    def _all_at_once(self, sweep: Sweep, wanted: list[DeskOrder]) -> bool:
+        """Whether cancel-all may be used: a whole account, a sure lease, more than one, and nothing of ours on its way
+        that reduces: it would be taken along."""
         is_whole = not sweep.scope.startswith("deployment:")
-        return is_whole and not foreign and len(wanted) > 1 and not self._core.lease.expired()
+        reducing = [one for one in self._core.books.open.values() if not one.adds_risk and not one.is_stop]
+        return is_whole and not reducing and len(wanted) > 1 and not self._core.lease.expired()
 
     async def _cancel_all(self, sweep: Sweep, wanted: list[DeskOrder]) -> None:
         sweep.seconds_left = None
@@ -194,7 +236,9 @@ class Sweeper:
             await self._canceller.cancel([one for one in of_kind if one.is_stop], f"kill {sweep.scope}", "kill")
 
     def _concerns(self, sweep: Sweep, owner: str) -> bool:
-        return not sweep.scope.startswith("deployment:") or sweep.scope in self._core.scopes(owner)
+        """Whether an owner's orders are of a scope. Whose the adopted ones were nobody knows: they are of every one."""
+        is_whole = not sweep.scope.startswith("deployment:")
+        return is_whole or owner == UNATTRIBUTED or sweep.scope in self._core.scopes(owner)
 
     def _young(self, order: DeskOrder) -> bool:
         """Its request may still be on the way; the gate stops what has not left."""
@@ -242,3 +286,9 @@ class Sweeper:
             except (DatabaseGone, psycopg.Error) as error:
                 log.warning("sweep's progress not written yet", error=str(error)[:200])
                 return
+
+
+def _may_add_risk(report: VenueOrder) -> bool:
+    """Whether an order without a row may add risk, by what the venue says of it alone."""
+    is_spot_stop = report.kind == "spot" and report.is_stop and report.side == "sell"
+    return not (report.reduce_only or is_spot_stop)

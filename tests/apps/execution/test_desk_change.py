@@ -1,0 +1,121 @@
+"""A changed deployment keeps what was stopped for its predecessor, and what its day has cost so far."""
+
+from math import isclose
+
+import msgspec
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from apps.common.checkpoints import checkpoint_load_async
+from apps.execution.desk import session
+from apps.execution.desk.sweep import Sweep
+from apps.execution.models import Order
+from apps.risk.models import Halt
+from apps.risk.selectors import scope_account, scope_deployment
+from apps.risk.services import halt_end, kill_engage, kill_release
+from apps.strategies.services import deployment_change
+from tests.apps.execution.living import SPOT, WARM, Living, living
+from tests.apps.risk.fixtures import kill_clear
+
+__all__ = ["kill_clear"]
+pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
+DAY_NS = 86_400_000_000_000
+
+
+async def changed(made: Living) -> str:
+    """Change the deployment as a person does; the account's next desk runs the successor."""
+    await made.desk_crash()
+    new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
+    made.keeper.leases.clear()
+    await made.desk_start()
+    assert set(made.parts.decider.deployments) == {new.key}
+    return new.key
+
+
+def refused(made: Living, owner: str) -> str:
+    """What the guard says of new risk of an owner; empty where nothing forbids it."""
+    found = made.parts.core.why_no_risk(owner, made.instrument(SPOT))
+    return found[0] if found else ""
+
+
+async def test_a_kill_switch_of_a_deployment_outlives_its_change_in_guard_gate_and_sweep() -> None:
+    async with living() as made:
+        scope = scope_deployment(made.deployment)
+        await kill_engage(scope, by="tester", reason="drill")
+        new = await changed(made)
+        core = made.parts.core
+        await made.until(lambda: refused(made, new), 5, "the guard knows")
+        assert refused(made, new) == "kill_switch"
+        assert core.scopes(new) == (scope_account(made.account_id), scope_deployment(new), scope)
+        assert core.kill_verdict(core.scopes(new)).state == "engaged"
+        assert made.parts.sweeper._concerns(Sweep(scope, 2, False), new)
+        await made.until(lambda: scope in made.parts.sweeper._done, 5, "the sweep of the predecessor's scope has run")
+        await made.minutes(WARM + 2)
+        assert not await Order.objects.aexists()
+        await kill_release(scope, by="tester", reason="drill over")
+        await made.until(lambda: not refused(made, new), 5, "clear again")
+
+
+async def test_a_halt_of_a_deployment_outlives_its_change() -> None:
+    async with living() as made:
+        halt = await Halt.objects.acreate(
+            account_id=made.account_id, deployment_key=made.deployment, cause="daily_loss", detail="lost too much",
+            market_at=timezone.now(),
+        )  # fmt: skip
+        new = await changed(made)
+        await made.until(lambda: refused(made, new), 5, "the guard knows")
+        assert refused(made, new) == "halt"
+        assert refused(made, "manual") == ""
+        await sync_to_async(halt_end)(halt=halt, person="tester", reason="looked at")
+        await made.until(lambda: not refused(made, new), 5, "clear again")
+
+
+async def test_a_successor_counts_its_day_from_where_its_predecessor_began_it() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        accounts = made.parts.accounts
+        assert made.books.held(made.instrument(SPOT), made.deployment) > 0
+        accounts.day.earned[made.deployment] = 250.0  # it had earned this when the day began, and has lost it since
+        before = accounts.profit_of_day(made.deployment)
+        assert before < -240
+        await session.checkpoint_now(made.parts)
+        await made.parts.writer.flush()
+        new = await changed(made)
+        after = made.parts.accounts.profit_of_day(new)
+        assert isclose(after, before, abs_tol=20.0), (before, after)
+        assert after < -200
+
+
+async def test_a_new_day_is_saved_at_once() -> None:
+    async with living() as made:
+        core = made.parts.core
+        made.parts.accounts.mark_day(core.market_ns + DAY_NS)
+        number = made.parts.accounts.day.number
+
+        async def saved() -> int:
+            found = await checkpoint_load_async(
+                made.pool, "desk-day", str(made.account_id), made.epoch_id, session.DAY_VERSION
+            )
+            return msgspec.msgpack.decode(found.body)["number"] if found is not None else -1
+
+        for _ in range(100):
+            if await saved() == number:
+                break
+            await made.pause(0.02)
+        assert await saved() == number
+
+
+async def test_orders_of_a_minute_are_counted_as_they_are_made_and_after_a_restart() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        made.exchange.fault(fault="ack_lost", path="order/create", count=1)
+        await made.minutes(WARM + 3)
+        adding = [one for one in made.books.orders.values() if one.adds_risk]
+        assert len(adding) == 1
+        assert made.parts.accounts.book(None, made.instrument(SPOT), "buy").orders_last_minute == 1
+        await made.until(lambda: not made.parts.tracker.in_flight(), 10, "the venue has said what became of it")
+        await made.parts.writer.flush()
+        await made.desk_crash()
+        await made.desk_start()
+        book = made.parts.accounts.book(made.deployment, made.instrument(SPOT), "buy")
+        assert book.orders_last_minute == 1
