@@ -111,17 +111,18 @@ def position_row(values: Values) -> Row:
     average = f.decimal_of(values["average_price"]) or Decimal(0)
     key = f"{values['account_id']}-{values['instrument_id']}-{values['owner']}"
     size, notional = abs(held), abs(held * average * label.multiplier)
+    is_dust = held != 0 and (size < label.min_quantity or notional < label.min_notional)
     return {
         **_common("position", {**values, "id": key}),
         "mark": "▲" if held > 0 else "▼",
         "tone": "gain" if held > 0 else "loss",
         "side": "long" if held > 0 else "short",
-        "size": quantity(label, size),
+        "size": f.plain(size, 18) if is_dust else quantity(label, size),
         "entry": price(label, average),
         "raw_quantity": _text(held),
         "raw_entry": _text(average),
         "is_flat": held == 0,
-        "is_dust": held != 0 and (size < label.min_quantity or notional < label.min_notional),
+        "is_dust": is_dust,
         "owner": owner_words(values["owner"]),
         "owner_key": values["owner"],
         "stop": price(label, values["stop"]) if values.get("stop") else "",

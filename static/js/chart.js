@@ -1,9 +1,12 @@
 /* Candles with volume and our fills, on lightweight-charts: loads a window, goes on live, loads older bars on the way back. */
+import { Bars } from "./bars.js";
 import { moment, number, signed, tone, zone } from "./format.js";
 
 const WINDOW = 600;
+const RESYNC_MS = 1500;
 const MARKS = 80; // lightweight-charts grows slow with many
 const MARKS_WITH_WORDS = 6;
+const WORDS_APART = 16; // candles between two marks with words, so that they can be read
 
 /** A colour of the theme as the canvas can use it: tokens are `light-dark()`, so the browser resolves them. */
 function colour(name, alpha = 1) {
@@ -36,7 +39,7 @@ export async function priceChart() {
 class PriceChart {
   constructor({ plot, legend, empty }) {
     const charts = globalThis.LightweightCharts;
-    Object.assign(this, { plot, legend, empty, bars: [], fills: [], timeframe: 60, asked: 0 });
+    Object.assign(this, { plot, legend, empty, bars: new Bars(60), fills: [], timeframe: 60, asked: 0 });
     this.chart = charts.createChart(plot, { autoSize: true, ...this.options() });
     this.candles = this.chart.addSeries(charts.CandlestickSeries, {});
     this.volume = this.chart.addSeries(charts.HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
@@ -76,60 +79,57 @@ class PriceChart {
     Object.assign(this, { instrument, timeframe, decimals: instrument.priceDecimals, exhausted: false });
     this.plot.setAttribute("aria-label", `Candles of ${instrument.symbol} with our fills`);
     this.candles.applyOptions({ priceFormat: { type: "price", precision: this.decimals, minMove: 10 ** -this.decimals } });
-    const found = await this.fetch(`tf=${timeframe}&limit=${WINDOW}`);
+    const found = await this.fetch(`limit=${WINDOW}`);
     if (mine !== this.asked || !found) return;
-    this.bars = found.bars;
+    this.bars = new Bars(timeframe);
+    this.bars.store(found);
     this.fills = found.fills;
     this.draw();
-    this.chart.timeScale().setVisibleLogicalRange({ from: this.bars.length - Math.min(this.bars.length, this.plot.clientWidth / 5), to: this.bars.length + 8 });
+    const count = this.bars.all().length;
+    this.chart.timeScale().setVisibleLogicalRange({ from: count - Math.min(count, this.plot.clientWidth / 5), to: count + 8 });
   }
 
   async older() {
-    if (this.loading || this.exhausted || !this.bars.length) return;
+    if (this.loading || this.exhausted || !this.bars.closed.length) return;
     this.loading = true;
-    const found = await this.fetch(`tf=${this.timeframe}&before=${this.bars[0][0]}&limit=${WINDOW}`);
+    const found = await this.fetch(`before=${this.bars.first}&limit=${WINDOW}`);
     this.loading = false;
-    if (!found?.bars.length) this.exhausted = true;
-    else if (found.bars.at(-1)[0] < this.bars[0][0]) {
-      this.bars = found.bars.concat(this.bars);
-      this.draw();
-    }
+    if (found && this.bars.older(found.bars)) this.draw();
+    else this.exhausted = true;
   }
 
   async fetch(query) {
     const { venue, slug } = this.instrument;
-    const response = await fetch(`/market/${venue}/${slug}/bars.json?${query}`, { credentials: "same-origin", headers: { accept: "application/json" } });
+    const url = `/market/${venue}/${slug}/bars.json?tf=${this.timeframe}&${query}`;
+    const response = await fetch(url, { credentials: "same-origin", headers: { accept: "application/json" } });
     return response.ok ? response.json() : null;
   }
 
   /** A bar in the making, of one minute: it moves the newest candle of whatever timeframe is shown. */
   minute(bar) {
     if (bar.i !== this.instrument?.id || bar.tf !== 60) return;
-    const opened = Math.floor(bar.open_ns / 1e9);
-    const start = opened - (opened % this.timeframe);
-    const last = this.bars.at(-1);
-    if (last && start < last[0]) return;
-    if (!last || start > last[0]) {
-      this.parts = new Map();
-      this.bars.push([start, bar.open, bar.high, bar.low, bar.close, bar.volume, 0]);
-    }
-    this.merge(opened, bar);
-    const now = this.bars.at(-1);
+    if (this.bars.minute(bar)) this.resyncSoon();
+    const now = this.bars.newest;
     this.empty.hidden = true;
     this.candles.update(candle(now));
     this.volume.update(this.volumeOf(now));
     this.drawLegend();
   }
 
-  /** Minutes of the candle in the making are kept apart, so that its volume is theirs in sum and never doubled. */
-  merge(opened, bar) {
-    const now = this.bars.at(-1);
-    if (!this.parts) this.parts = new Map([[-1, now[0] === opened ? 0 : now[5]]]);
-    this.parts.set(opened, bar.volume);
-    now[2] = Math.max(now[2], bar.high);
-    now[3] = Math.min(now[3], bar.low);
-    now[4] = bar.close;
-    now[5] = [...this.parts.values()].reduce((sum, volume) => sum + volume, 0);
+  /** A minute has closed: take what is stored of it, and of those that the socket skipped, at most once in 1.5 s. */
+  resyncSoon() {
+    if (this.resyncing) return;
+    this.resyncing = true;
+    setTimeout(() => this.resync().finally(() => (this.resyncing = false)), RESYNC_MS);
+  }
+
+  async resync() {
+    const mine = this.asked;
+    const found = await this.fetch(`limit=${Math.min(WINDOW, this.bars.wanted())}`);
+    if (!found || mine !== this.asked) return;
+    this.bars.store(found);
+    for (const fill of found.fills) if (!this.fills.some((known) => known.id === fill.id)) this.fills.push(fill);
+    this.draw();
   }
 
   fill(fill) {
@@ -139,10 +139,10 @@ class PriceChart {
   }
 
   draw() {
-    this.parts = null;
-    this.empty.hidden = this.bars.length > 0 || !this.instrument;
-    this.candles.setData(this.bars.map(candle));
-    this.volume.setData(this.bars.map((bar) => this.volumeOf(bar)));
+    const bars = this.bars.all();
+    this.empty.hidden = bars.length > 0 || !this.instrument;
+    this.candles.setData(bars.map(candle));
+    this.volume.setData(bars.map((bar) => this.volumeOf(bar)));
     this.drawMarks();
     this.drawLegend();
   }
@@ -150,20 +150,34 @@ class PriceChart {
   drawMarks() {
     const gain = colour("--gain");
     const loss = colour("--loss");
-    const first = this.bars[0]?.[0] ?? Infinity;
+    const first = this.bars.all()[0]?.[0] ?? Infinity;
     const shown = merged(this.fills.filter((fill) => fill.t >= first), this.timeframe).slice(-MARKS);
+    const worded = this.worded(shown);
     this.marks.setMarkers(
       shown.map(({ time, side, price, count }, place) => ({
         time,
         position: side === "buy" ? "belowBar" : "aboveBar",
         shape: side === "buy" ? "arrowUp" : "arrowDown",
         color: side === "buy" ? gain : loss,
-        text: shown.length - place > MARKS_WITH_WORDS ? "" : `${side} ${number(price, this.decimals)}${count > 1 ? ` (${count})` : ""}`,
+        text: !worded.has(place) ? "" : `${side} ${number(price, this.decimals)}${count > 1 ? ` (${count})` : ""}`,
       })),
     );
   }
 
-  drawLegend(bar = this.bars.at(-1)) {
+  /** Which marks carry words: the newest, and before them those far enough apart on their side of the candles. */
+  worded(marks) {
+    const found = new Set();
+    const last = { buy: Infinity, sell: Infinity };
+    for (let place = marks.length - 1; place >= 0 && found.size < MARKS_WITH_WORDS; place -= 1) {
+      const { time, side } = marks[place];
+      if (last[side] - time < WORDS_APART * this.timeframe) continue;
+      last[side] = time;
+      found.add(place);
+    }
+    return found;
+  }
+
+  drawLegend(bar = this.bars.newest) {
     if (!bar) return this.legend.replaceChildren();
     const [, open, high, low, close, volume] = bar;
     const change = open ? close / open - 1 : 0;
@@ -175,7 +189,7 @@ class PriceChart {
   }
 
   at(second) {
-    return this.bars.find((bar) => bar[0] === second);
+    return this.bars.all().find((bar) => bar[0] === second);
   }
 
   volumeOf(bar) {

@@ -22,9 +22,10 @@ export class Strip {
     for (const venue of this.given.venues) {
       live.state(`health.feed.${venue}`, take);
       live.state(`clock.${venue}`, (value, topic) => {
+        const moved = value.market_ns > (this.states[topic]?.market_ns ?? 0);
         this.states[topic] = value;
         this.clockAt = performance.now();
-        if (value.running) this.ranAt = this.clockAt;
+        if (value.running || moved) this.ranAt = this.clockAt;
         this.drawClock();
       });
     }

@@ -104,6 +104,38 @@ def test_snapshot_replaces_everything(page):
     assert run(page, script) == ["order-7"]
 
 
+BARS = """
+const {Bars} = await load("bars");
+const bars = new Bars(300);
+const bar = (second, price, volume = 1) => [second, price, price + 1, price - 1, price, volume, 0];
+const live = (second, price, volume = 1) =>
+  bars.minute({open_ns: second * 1e9, open: price, high: price + 1, low: price - 1, close: price, volume});
+bars.store({bars: [bar(0, 10), bar(300, 20)], minutes: [bar(600, 30, 2)]});
+"""
+
+
+def test_candle_in_the_making_is_the_sum_of_its_minutes(page):
+    script = BARS + "live(660, 40, 3); live(660, 35, 5); return bars.newest;"
+    assert run(page, script) == [600, 30, 36, 29, 35, 7, 0]
+
+
+def test_first_word_of_a_minute_is_told_apart_from_the_next(page):
+    script = BARS + "return [live(660, 40), live(660, 41), live(300, 1), bars.newest[4]];"
+    assert run(page, script) == [True, False, False, 41]
+
+
+def test_what_the_socket_skipped_is_taken_from_storage(page):
+    script = BARS + """live(660, 40); live(1500, 90); const wanted = bars.wanted();
+        bars.store({bars: [bar(300, 20), bar(600, 33), bar(900, 50), bar(1200, 70)], minutes: [bar(1500, 88)]});
+        return [wanted, bars.all().map((one) => [one[0], one[4]])];"""
+    assert run(page, script) == [7, [[0, 10], [300, 20], [600, 33], [900, 50], [1200, 70], [1500, 88]]]
+
+
+def test_older_bars_are_put_before_and_their_end_is_noticed(page):
+    script = BARS + "return [bars.older([bar(-300, 5), bar(0, 1)]), bars.first, bars.older([]), bars.closed.length];"
+    assert run(page, script) == [True, -300, False, 3]
+
+
 LIVE = """
 const sent = [];
 class Socket extends EventTarget {

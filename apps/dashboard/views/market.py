@@ -16,6 +16,7 @@ from apps.market.selectors import bars_read, epoch_current
 TIMEFRAMES = ((60, "1m"), (300, "5m"), (900, "15m"), (3600, "1h"), (86_400, "1d"))
 BARS_SHOWN, BARS_MOST = 600, 1500
 QUALITY_BARS = 60
+MINUTE_S = 60
 EMPTY, BACKFILLED = 1, 2
 
 
@@ -54,7 +55,8 @@ def market(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
 def bars(request: HttpRequest, venue: str, slug: str) -> JsonResponse:
     """Return closed bars, newest last, as `[second, open, high, low, close, volume, flags]`, and the fills over them.
 
-    `tf` is the timeframe in seconds; `before` (seconds) asks for those before; at most 1,500 at once.
+    `minutes` are those stored of the candle in the making. `tf` is the timeframe in seconds; `before` (seconds) asks
+    for older bars; at most 1,500 come at once.
     """
     label = _label(venue, slug)
     timeframe = _number(request, "tf", 60)
@@ -64,17 +66,14 @@ def bars(request: HttpRequest, venue: str, slug: str) -> JsonResponse:
     limit = min(BARS_MOST, max(1, _number(request, "limit", BARS_SHOWN)))
     epoch = epoch_current(label.venue_code)
     found = bars_read(epoch.pk, label.id, timeframe, end_ns=before * NS or None, limit=limit) if epoch else []
-    out = [
-        [int(bar["open_ns"]) // NS, *(float(bar[name]) for name in ("open", "high", "low", "close", "volume")),
-         int(bar["flags"])]
-        for bar in found
-    ]  # fmt: skip
+    out = _rows(found)
     fills: list[dict[str, Any]] = []
     if out and not before:
         accounts = [account.pk for account in shell_of(request).accounts]
         start = datetime.fromtimestamp(out[0][0], tz=UTC)
         fills = [_mark(fill) for fill in selectors.fills_between(label.id, accounts, start)]
-    return JsonResponse({"tf": timeframe, "bars": out, "fills": fills})
+    minutes = _minutes(epoch.pk, label.id, timeframe, out) if epoch and timeframe > MINUTE_S and not before else []
+    return JsonResponse({"tf": timeframe, "bars": out, "minutes": minutes, "fills": fills})
 
 
 @require_GET
@@ -89,6 +88,19 @@ def why_last(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
 def quality(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
     """Draw the last hour's data: good, empty, back-filled, missing."""
     return render(request, "dashboard/_quality.html", {"quality": _quality(_label(venue, slug))})
+
+
+def _rows(found: Any) -> list[list[float]]:
+    names = ("open", "high", "low", "close", "volume")
+    return [
+        [int(bar["open_ns"]) // NS, *(float(bar[name]) for name in names), int(bar["flags"])] for bar in found
+    ]
+
+
+def _minutes(epoch_id: int, instrument_id: int, timeframe: int, closed: list[list[float]]) -> list[list[float]]:
+    """Return the stored minutes after the newest closed candle, or of the newest span where none has closed."""
+    start = (int(closed[-1][0]) + timeframe) * NS if closed else None
+    return _rows(bars_read(epoch_id, instrument_id, MINUTE_S, start_ns=start, limit=timeframe // MINUTE_S))
 
 
 def _quality(label: Label) -> dict[str, Any]:

@@ -163,7 +163,9 @@ def test_bars_refuse_an_unknown_timeframe(desk, as_role):
 
 
 def test_bars_of_an_instrument_without_any_are_empty(desk, as_role):
-    assert as_role("viewer").get("/market/bybit-sim/btc-usdt/bars.json").json() == {"tf": 60, "bars": [], "fills": []}
+    assert as_role("viewer").get("/market/bybit-sim/btc-usdt/bars.json").json() == {
+        "tf": 60, "bars": [], "minutes": [], "fills": [],
+    }  # fmt: skip
 
 
 def test_search_finds_by_part_of_the_symbol(desk, as_role):

@@ -185,6 +185,12 @@ def test_older_bars_come_without_fills(desk, bars, as_role):
     assert answer["fills"] == []
 
 
+def test_candle_in_the_making_comes_as_its_minutes(desk, bars, as_role):
+    answer = as_role("viewer").get("/market/bybit-sim/btc-usdt/bars.json?tf=3600").json()
+    assert answer["bars"] == []
+    assert [minute[0] for minute in answer["minutes"]] == [int(row["open_ns"]) // 10**9 for row in bars]
+
+
 def test_quality_strip_tells_missing_empty_and_back_filled_minutes(desk, bars, as_role):
     html = as_role("viewer").get("/market/bybit-sim/btc-usdt/quality/").content.decode()
     assert "28 min good" in html
