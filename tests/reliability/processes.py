@@ -32,8 +32,11 @@ def database_url() -> str:
     )
 
 
-def spawn(module: str, *arguments: str, **environment: str) -> subprocess.Popen:
-    """Start `python -m module` on this test's servers, with short leases."""
+def spawn(module: str, *arguments: str, stdout: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen:
+    """Start `python -m module` on this test's servers, with short leases.
+
+    What it says is dropped: a pipe that nobody reads would stop it when it is full.
+    """
     env = {
         **os.environ,
         **SHORT_LEASES,
@@ -42,7 +45,8 @@ def spawn(module: str, *arguments: str, **environment: str) -> subprocess.Popen:
         "DJANGO_SETTINGS_MODULE": "trader.settings",
         **environment,
     }
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, env=env, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=stdout, stderr=subprocess.DEVNULL)
 
 
 def wait_until(true: Callable[[], object], timeout_s: float = 60.0, step_s: float = 0.02) -> None:
@@ -58,8 +62,8 @@ def end(process: subprocess.Popen) -> None:
     if process.poll() is None:
         process.kill()
     process.wait(5)
-    if process.stderr:
-        process.stderr.close()
+    if process.stdout:
+        process.stdout.close()
 
 
 def postgres_freeze() -> list[int]:

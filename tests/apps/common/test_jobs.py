@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -148,9 +149,11 @@ def test_a_share_given_back_is_free_at_once():
 
 @pytest.mark.stack
 def test_two_workers_one_killed_every_share_is_counted_once():
-    job = make(40)
-    workers = [spawn("tests.apps.common.job_process", str(job.pk)) for _ in range(2)]
+    workers = [spawn("tests.apps.common.job_process", stdout=subprocess.PIPE) for _ in range(2)]
     try:
+        for worker in workers:
+            assert worker.stdout.readline() == b"ready\n"
+        job = make(40)
         wait_until(lambda: len(set(JobShare.objects.exclude(claimed_by="").values_list("claimed_by", flat=True))) == 2)
         victim = workers[0]
         wait_until(lambda: JobShare.objects.filter(state="running", claimed_by__endswith=f":{victim.pid}").exists())
@@ -159,7 +162,7 @@ def test_two_workers_one_killed_every_share_is_counted_once():
     finally:
         for worker in workers:
             end(worker)
-    assert state(job) == ("done")
+    assert state(job) == ("done", 40)
     written = list(AuditEntry.objects.filter(action="share").values_list("target", flat=True))
     assert sorted(written, key=int) == [str(n) for n in range(40)]
     assert Job.objects.count() == 1
