@@ -5,6 +5,7 @@ from math import isclose
 import msgspec
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from apps.common.checkpoints import checkpoint_load_async
@@ -67,7 +68,8 @@ async def test_a_halt_of_a_deployment_outlives_its_change() -> None:
         await made.until(lambda: refused(made, new), 5, "the guard knows")
         assert refused(made, new) == "halt"
         assert refused(made, "manual") == ""
-        await sync_to_async(halt_end)(halt=halt, person="tester", reason="looked at")
+        person = await get_user_model().objects.acreate(username="tester", role="operator")
+        await sync_to_async(halt_end)(halt=halt, person=person, reason="looked at")
         await made.until(lambda: not refused(made, new), 5, "clear again")
 
 
