@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import defaultdict, deque
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from apps.market.storage.writer import bars_write_async
 
 log = structlog.get_logger(__name__)
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
+GATHER_S = 0.001  # confirmations of one minute arrive within it, and go as one batch
 WAITING_LIMIT = 200_000  # bars kept while the database is away; past it the oldest go, and back-fill brings them
 UNSENT_LIMIT = 5_000
 PER_MESSAGE = 500
@@ -81,6 +84,8 @@ class Recorder:
         self._frames: dict[tuple[int, int, int], int] = {}
         self._dirty: dict[int, set[Bucket]] = defaultdict(set)
         self._wake_coarse = asyncio.Event()
+        self._held: AsyncExitStack | None = None
+        self._connection: Any = None
         self.is_storage_up = True
         self.stored = 0
 
@@ -105,7 +110,10 @@ class Recorder:
 
     async def run(self) -> None:
         """Store and send minutes and coarser for ever. Raises `LeaseLost` when the feed's lease has passed on."""
-        await self._run(self._minutes)
+        try:
+            await self._run(self._minutes)
+        finally:
+            await self._let_go()
 
     async def run_seconds(self) -> None:
         """The same for one-second bars."""
@@ -114,6 +122,7 @@ class Recorder:
     async def _run(self, lane: Lane) -> None:
         while True:
             await lane.wake.wait()
+            await asyncio.sleep(GATHER_S)
             lane.wake.clear()
             for timeframe_s in sorted(lane.waiting):
                 await self._store(lane, timeframe_s)
@@ -150,18 +159,36 @@ class Recorder:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                async with self._pool.connection() as connection:
-                    stored = await bars_write_async(
-                        connection, epoch_id=self._epoch_id, timeframe_s=timeframe_s, bars=bars, fence=self._fence
-                    )
+                stored = await self._write_once(timeframe_s, bars)
                 self.is_storage_up = True
                 return stored
             except STORAGE_ERRORS as error:
+                await self._let_go()
                 if self.is_storage_up:
                     log.warning("feed.storage_away", bars=len(bars), error=str(error))
                 self.is_storage_up = False
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, LONGEST_RETRY_S)
+
+    async def _write_once(self, timeframe_s: int, bars: Bars) -> Bars:
+        """Write: minutes over a connection that is kept, because asking the pool costs a round trip."""
+        write = partial(
+            bars_write_async, epoch_id=self._epoch_id, timeframe_s=timeframe_s, bars=bars, fence=self._fence
+        )
+        if timeframe_s != MINUTE_S:
+            async with self._pool.connection() as connection:
+                return await write(connection)
+        if self._held is None:
+            self._held = AsyncExitStack()
+            self._connection = await self._held.enter_async_context(self._pool.connection())
+        return await write(self._connection)
+
+    async def _let_go(self) -> None:
+        """Give the kept connection back; the pool throws away one that broke."""
+        held, self._held, self._connection = self._held, None, None
+        if held is not None:
+            with suppress(*STORAGE_ERRORS):
+                await held.aclose()
 
     def _queue_messages(self, lane: Lane, timeframe_s: int, stored: Bars) -> None:
         now = wall_ns()

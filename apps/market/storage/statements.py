@@ -23,6 +23,42 @@ def copy_into(timeframe_s: int) -> str:
     return f"COPY {parent_of(timeframe_s)} ({_NAMES}) FROM STDIN (FORMAT BINARY)"
 
 
+_GIVEN = {"epoch_id": "%(epoch_id)s", "timeframe_s": "%(timeframe_s)s", "source": "%(source)s", "revision": "0"}
+_ARRAYS = {
+    "instrument_id": "bigint",
+    "open_ns": "bigint",
+    "open": "float8",
+    "high": "float8",
+    "low": "float8",
+    "close": "float8",
+    "volume": "float8",
+    "turnover": "float8",
+    "trades": "int",
+    "flags": "smallint",
+    "known_ns": "bigint",
+}
+ARRAY_COLUMNS = tuple(_ARRAYS)
+
+
+def insert(timeframe_s: int) -> str:
+    """Return the one statement that adds a few bars, each unless it is there, if the lease is still ours.
+
+    Its answer has the lease's fence (NULL without a row) beside each added bar's key, one row at least.
+    """
+    values = ", ".join(_GIVEN.get(name, f"given.{name}") for name in COLUMNS)
+    arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in _ARRAYS.items())
+    return f"""
+WITH held AS (
+    SELECT fence FROM common_lease WHERE kind = %(lease_kind)s AND key = %(lease_key)s
+), added AS (
+    INSERT INTO {parent_of(timeframe_s)} ({_NAMES})
+    SELECT {values} FROM unnest({arrays}) AS given ({", ".join(_ARRAYS)})
+    WHERE %(fence)s::bigint IS NULL OR %(fence)s::bigint = (SELECT fence FROM held)
+    ON CONFLICT DO NOTHING RETURNING instrument_id, open_ns
+)
+SELECT (SELECT fence FROM held), added.instrument_id, added.open_ns FROM (SELECT 1) one LEFT JOIN added ON true"""
+
+
 def merge(timeframe_s: int) -> str:
     """Return the statement that adds from the staging table what storage does not hold yet.
 

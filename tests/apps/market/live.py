@@ -24,7 +24,7 @@ from apps.simulator.public.broadcast import FrameWatch
 from tests.apps.simulator.public_half import PublicHalf, running
 
 MINUTE_NS = 60_000_000_000
-TEST_S = 100.0  # a test that waits longer for its market has failed
+TEST_S = 170.0  # a test that waits longer for its market has failed
 SYMBOLS = ("BTC/USDT", "BTC/USDT:USDT", "ETH/USDT")
 
 
@@ -156,7 +156,7 @@ async def feed_running(venue_code: str = "bybit-sim", holder: str = "test") -> A
         executor.shutdown()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 45.0) -> None:
     """Return when the condition holds; it is looked at every 10 ms."""
     async with asyncio.timeout(timeout_s):
         while not condition():

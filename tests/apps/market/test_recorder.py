@@ -33,6 +33,15 @@ class Pool:
     def __init__(self, pool) -> None:
         self._pool, self.is_up = pool, True
 
+    async def take_away(self) -> None:
+        """Cut every connection that is lent, and lend no more."""
+        self.is_up = False
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'recorder'"
+            )
+
     @asynccontextmanager
     async def connection(self):
         if not self.is_up:
@@ -59,7 +68,7 @@ class Streams:
 
 @pytest.fixture
 async def recording():
-    pool = async_pool(1, 4)
+    pool = async_pool(1, 4, "recorder")
     await pool.open()
     keeper = LeaseKeeper("test")
     lease = await keeper.acquire("feed", "bybit-sim/0")
@@ -124,14 +133,16 @@ async def test_a_correction_is_sent_as_the_next_revision(recording) -> None:
 
 async def test_a_database_that_is_away_delays_bars_and_loses_none(recording) -> None:
     recorder, pool, streams, _ = recording
-    pool.is_up = False
     recorder.add([_bar(0)])
-    await until(lambda: not recorder.is_storage_up)
+    await recorder.drained()
+    await pool.take_away()
     recorder.add([_bar(1)])
-    assert streams.sent == []
+    await until(lambda: not recorder.is_storage_up)
+    recorder.add([_bar(2)])
+    assert len(streams.of("bybit-sim.60")) == 1
     pool.is_up = True
     await recorder.drained()
-    assert len(streams.of("bybit-sim.60")) == 2
+    assert len(streams.of("bybit-sim.60")) == 3
     assert recorder.is_storage_up
 
 

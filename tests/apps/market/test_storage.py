@@ -138,6 +138,29 @@ class TestAsyncWriter:
         assert sum(len(part) for part in stored) == 200
         assert (await asyncio.to_thread(bars_read, 1, 7, 60)).tobytes() == bars.tobytes()
 
+    @pytest.mark.parametrize("count", [3, writer.FEW + 1])
+    async def test_few_and_many_end_in_the_same_rows(self, dsn: str, count: int) -> None:
+        bars = minutes_make(7, count)
+        corrected = bars.copy()
+        corrected["close"][1] += 0.5
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as one:
+            first = await bars_write_async(one, epoch_id=1, timeframe_s=60, bars=bars[1:])
+            second = await bars_write_async(one, epoch_id=1, timeframe_s=60, bars=corrected)
+        assert len(first) == count - 1
+        assert [(int(row["open_ns"] - BASE_NS) // MINUTE_NS, int(row["revision"])) for row in second] == [
+            (0, 0),
+            (1, 1),
+        ]
+        read = await asyncio.to_thread(bars_read, 1, 7, 60)
+        assert read["close"].tolist() == corrected["close"].tolist()
+
+    async def test_a_partition_that_went_missing_is_made_again_for_a_few(self, dsn: str) -> None:
+        old = int(datetime(2015, 1, 5, tzinfo=UTC).timestamp()) * 1_000_000_000
+        writer._known_partitions.add(partition_of(60, old).name)
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as one:
+            kept = await bars_write_async(one, epoch_id=1, timeframe_s=60, bars=minutes_make(7, 2, start_ns=old))
+        assert len(kept) == 2
+
     async def test_a_writer_whose_lease_has_passed_on_writes_nothing(self, dsn: str) -> None:
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as one:
             await one.execute(
