@@ -1,9 +1,10 @@
 """The SQL of the bar writer and reader. Table names come from `tables.PARENTS`, never from outside."""
 
-from apps.market.storage.rows import READ_COLUMNS
+from apps.market.storage.rows import BAR_DTYPE, READ_COLUMNS
 from apps.market.storage.tables import COLUMNS, parent_of
 
 STAGING = "market_bar_staging"
+BAR_COLUMNS = ", ".join(BAR_DTYPE.names or ())
 _NAMES = ", ".join(COLUMNS)
 _STAGED = ", ".join(
     "coalesce(newest.revision + 1, 0)::smallint"
@@ -83,16 +84,13 @@ RETURNING {READ_COLUMNS}"""
 
 
 def read(timeframe_s: int, *, newest_first: bool) -> str:
-    """Return the COPY that reads the newest revision of each bar; parameters by name, integers only."""
+    """Return the query for one instrument's rows, all revisions, in the order of the primary key: nothing is sorted."""
     direction = "DESC" if newest_first else "ASC"
-    return f"""COPY (
-    SELECT {READ_COLUMNS} FROM (
-        SELECT DISTINCT ON (open_ns) {READ_COLUMNS} FROM {parent_of(timeframe_s)}
-        WHERE epoch_id = %(epoch_id)s AND instrument_id = %(instrument_id)s AND timeframe_s = %(timeframe_s)s
-          AND source = %(source)s AND open_ns >= %(start_ns)s AND open_ns < %(end_ns)s
-        ORDER BY open_ns {direction}, revision DESC LIMIT %(limit)s
-    ) newest ORDER BY open_ns
-) TO STDOUT (FORMAT BINARY)"""
+    return f"""
+SELECT {BAR_COLUMNS} FROM {parent_of(timeframe_s)}
+WHERE epoch_id = %(epoch_id)s AND instrument_id = %(instrument_id)s AND timeframe_s = %(timeframe_s)s
+  AND source = %(source)s AND open_ns >= %(start_ns)s AND open_ns < %(end_ns)s
+ORDER BY open_ns {direction}, revision {direction} LIMIT %(limit)s"""
 
 
 def read_many(timeframe_s: int) -> str:

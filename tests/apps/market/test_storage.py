@@ -102,6 +102,25 @@ def test_read_from_a_start_gives_the_first_and_without_one_the_newest() -> None:
     assert list(bars_read(1, 7, 60, end_ns=int(bars["open_ns"][4]), limit=2)["open_ns"]) == list(bars["open_ns"][2:4])
 
 
+@pytest.mark.parametrize("start", [None, BASE_NS])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_many_revisions_do_not_eat_into_the_limit(start, limit) -> None:
+    bars = minutes_make(7, 3)
+    for number in range(12):
+        bars["close"] = number
+        bars_write(epoch_id=1, timeframe_s=60, bars=bars)
+    read = bars_read(1, 7, 60, start_ns=start, limit=limit)
+    wanted = bars["open_ns"][:limit] if start is not None else bars["open_ns"][-limit:]
+    assert read["open_ns"].tolist() == wanted.tolist()
+    assert set(read["revision"].tolist()) == {11}
+    assert set(read["close"].tolist()) == {11.0}
+
+
+def test_nothing_stored_reads_as_no_bars() -> None:
+    assert len(bars_read(1, 7, 60)) == 0
+    assert len(bars_read(1, 7, 60, start_ns=0)) == 0
+
+
 def test_read_many_and_newest_open() -> None:
     bars_write(epoch_id=1, timeframe_s=60, bars=np.concatenate([minutes_make(7, 3), minutes_make(8, 2)]))
     assert bars_newest_open(1, [7, 8, 9], 60) == {7: BASE_NS + 2 * MINUTE_NS, 8: BASE_NS + MINUTE_NS}
