@@ -66,6 +66,7 @@ class Floor:
 
     def __enter__(self) -> "Floor":
         try:
+            self._kernels_share()
             self.postgres.start()
             self.valkey.start()
             prepared = self.manage("prepare", "--options", json.dumps(self.exchange.seed_options()))
@@ -91,6 +92,13 @@ class Floor:
                     server.process.send_signal(signal.SIGCONT)
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kernels_share(self) -> None:
+        """Let all floors of a run use one cache of compiled kernels: their fingerprints say which fit."""
+        shared = Path(os.environ["QD_RUNTIME_STATE_DIR"]) / "kernels"
+        shared.mkdir(parents=True, exist_ok=True)
+        (self.folder / "state").mkdir(mode=0o700)
+        (self.folder / "state" / "kernels").symlink_to(shared)
 
     # Processes
 
@@ -123,7 +131,7 @@ class Floor:
         self.until(
             lambda: self.desk_fence() > before and self.desk_state() in ("trading", "killed", "blocked"),
             "the desk is at work",
-            60,
+            120,
         )
         return process
 

@@ -170,6 +170,8 @@ class Commands:
         if order.client_id not in self._core.books.orders and order.origin == NO_TOKEN:
             return "refused", f"nothing was sent: {order.detail}; ask again"
         if order.client_id not in self._core.books.orders:
+            if order.detail:
+                raise CommandRefused(order.detail)
             return "done", "this order was placed before: nothing was sent a second time"
         await self._tracker.wait(order, lambda one: one.state in KNOWN, ANSWER_S)
         words = f"order {order.state}" + (f": {order.detail}" if order.detail else "")

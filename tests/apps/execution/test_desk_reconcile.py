@@ -1,20 +1,17 @@
 """A desk beside its venue: after a crash, with foreign orders, with books that differ, with a deployment changed."""
 
-import secrets
 from decimal import Decimal
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from apps.execution.brokers.bybit.client import BybitClient
-from apps.execution.brokers.gate import SendGate, Sending, sending
 from apps.execution.desk.store import FenceLost
 from apps.execution.models import Reconciliation
-from apps.execution.selectors import account_load, credential_configuration
 from apps.portfolio.models import CashBalance, CashMovement, Position
 from apps.risk.services import kill_engage
 from apps.strategies.models import Deployment
 from apps.strategies.services import deployment_change
+from tests.apps.execution.foreign import LIMIT, MARKET, foreign_order
 from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.test_desk_kill import swept
 from tests.apps.execution.wishes import limit_orders
@@ -22,26 +19,6 @@ from tests.apps.risk.fixtures import kill_clear
 
 __all__ = ["kill_clear"]
 pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
-
-
-async def foreign_order(made: Living, **body: str) -> None:
-    """Another program with the same key places an order."""
-    configuration = await sync_to_async(lambda: credential_configuration(account_load(made.account_id)))()
-    client = BybitClient(configuration, SendGate(made.parts.core), 1000, 5.0)
-    await client.open()
-    token = sending.set(Sending(adds_risk=False))
-    try:
-        await client.call(
-            "private_post_v5_order_create",
-            {"category": "spot", "symbol": "BTCUSDT", "orderLinkId": f"other-{secrets.token_hex(4)}", **body},
-        )
-    finally:
-        sending.reset(token)
-        await client.close()
-
-
-LIMIT = {"side": "Buy", "orderType": "Limit", "qty": "1", "price": "90", "timeInForce": "GTC"}
-MARKET = {"side": "Buy", "orderType": "Market", "qty": "2", "marketUnit": "baseCoin"}
 
 
 async def test_after_a_crash_orders_and_positions_are_taken_up_and_nothing_is_sent() -> None:
