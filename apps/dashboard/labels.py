@@ -1,19 +1,25 @@
 """What a row must know of its instrument: name, address, decimals. Kept in memory, because the hub renders
 rows without the database."""
 
+import asyncio
+import logging
 import threading
 import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from apps.dashboard.formatting import decimals_of
 from apps.market.models import Instrument, InstrumentTerms
 
 FRESH_S = 30.0
+FRESH_EMPTY_S = 1.0  # before the first sync there is nothing to keep
+AGAIN_S = 2.0  # how often an unknown instrument may have everything read again
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,34 +68,45 @@ class Labels:
     def __init__(self) -> None:
         self._by_id: dict[int, Label] = {}
         self._read_at = -FRESH_S
+        self._asked_at = -AGAIN_S
         self._lock = threading.Lock()
 
     def all(self) -> dict[int, Label]:
         """Return every instrument's label, at most 30 s old. Two queries when they must be read."""
         with self._lock:
-            if time.monotonic() - self._read_at > FRESH_S:
+            if time.monotonic() - self._read_at > (FRESH_S if self._by_id else FRESH_EMPTY_S):
                 self._read()
             return self._by_id
 
     def get(self, instrument_id: int, symbol: str = "") -> Label:
-        """Return one label without waiting for the database in an event loop; unknown ones get plain figures."""
+        """Return one label. An event loop never waits: an unknown one gets plain figures while a thread reads anew."""
         found = self._by_id.get(instrument_id)
-        if found is not None:
-            return found
-        try:
-            found = self.all().get(instrument_id) or self._again().get(instrument_id)
-        except (SynchronousOnlyOperation, DatabaseError):
-            found = None
+        if found is None and time.monotonic() - self._asked_at > AGAIN_S:
+            self._asked_at = time.monotonic()
+            if _in_event_loop():
+                threading.Thread(target=self._read_in_thread, name="labels", daemon=True).start()
+            else:
+                found = self._read_quietly().get(instrument_id)
         return found or _unknown(instrument_id, symbol)
 
     def forget(self) -> None:
         """Read anew at the next question: for tests, and after a change of terms."""
-        self._read_at = -FRESH_S
+        self._read_at, self._asked_at = -FRESH_S, -AGAIN_S
         self._by_id = {}
 
-    def _again(self) -> dict[int, Label]:
+    def _read_quietly(self) -> dict[int, Label]:
         self._read_at = -FRESH_S
-        return self.all()
+        try:
+            return self.all()
+        except DatabaseError as error:
+            logger.warning("instruments are not known yet: %s", error)
+            return self._by_id
+
+    def _read_in_thread(self) -> None:
+        try:
+            self._read_quietly()
+        finally:
+            connections.close_all()
 
     def _read(self) -> None:
         terms: dict[int, InstrumentTerms] = {
@@ -98,6 +115,14 @@ class Labels:
         rows = Instrument.objects.select_related("venue").order_by("venue__code", "symbol")
         self._by_id = {row.pk: _label(row, terms.get(row.pk)) for row in rows}
         self._read_at = time.monotonic()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _label(row: Instrument, terms: InstrumentTerms | None) -> Label:

@@ -18,6 +18,7 @@ async function start() {
   const byId = new Map(page.instruments.map((instrument) => [instrument.id, instrument]));
   const figures = new Figures(document.getElementById("figures"), page.refusedToday, page.curve);
   const shell = readJson("live");
+  if (!page.instruments.length) reloadOnceCollected(connection, shell.venues);
   let running = true;
   for (const venue of shell.venues) connection.state(`clock.${venue}`, (clock) => (running = clock.running && !clock.ended));
   figures.follow(connection, page.account, () => running);
@@ -27,6 +28,11 @@ async function start() {
   tabs(document.querySelector(".ledger-tabs"));
   ages();
   shown.chart = await chartOf(connection, byId);
+}
+
+/** The page came before the first instruments did: it comes again with them. */
+function reloadOnceCollected(connection, venues) {
+  for (const venue of venues) connection.state(`health.feed.${venue}`, (feed) => feed.live > 0 && setTimeout(() => location.reload(), 1500));
 }
 
 async function chartOf(connection, byId) {

@@ -1,10 +1,13 @@
 """Rows: the same from a table and from a message, and the same for everyone."""
 
+import asyncio
+import time
 from decimal import Decimal
 
 import pytest
 
 from apps.dashboard import rendering, rows, selectors
+from apps.dashboard.labels import labels
 from apps.execution.events import FillBooked, OrderChanged, PositionChanged
 from apps.market.models import InstrumentTerms
 from apps.risk.events import RefusalMade
@@ -116,6 +119,23 @@ def test_row_of_an_unknown_instrument_is_still_drawn(desk):
     html = rendering.order_html(order_message(desk, instrument_id=999_999, symbol="NEW/USDT"))
     assert "NEW/USDT" in html
     assert "6,771.9" in html
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_in_an_event_loop_an_unknown_instrument_is_read_beside_it_for_the_next_row():
+    from asgiref.sync import sync_to_async
+
+    from apps.market.models import Instrument, Venue
+
+    venue = await sync_to_async(Venue.objects.create)(code="late", name="Late")
+    made = await sync_to_async(Instrument.objects.create)(
+        venue=venue, symbol="NEW/USDT", slug="new-usdt", venue_symbol="N", kind="spot", base="N", quote="U", settle="U"
+    )
+    assert labels.get(made.pk).slug == ""
+    deadline = time.monotonic() + 5
+    while not labels.get(made.pk).slug and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert labels.get(made.pk).slug == "new-usdt"
 
 
 async def test_in_an_event_loop_an_unknown_instrument_costs_no_query():
