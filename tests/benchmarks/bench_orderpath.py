@@ -21,7 +21,8 @@ from tests.reliability.floor import Floor
 
 MINUTES = 150
 HAMMERS = 2
-TRIALS = 200
+TRIALS = 240  # a few are void: nobody was sending in the last 50 ms before them
+BEFORE_NS = 50_000_000
 PACE_S = 0.1
 EAGER = ["period=8", "regime_period=10", "entry=0.5", "exit=0", "floor=0.25", "stop=0.05", "position_share=0.02"]
 
@@ -129,15 +130,24 @@ def _kill() -> list[dict[str, Any]]:
         row("kill switch: engaged to the last risk-adding request, p50", percentile(late, 0.5), "ms", "limit", 50.0),
         row("kill switch: engaged to the last risk-adding request, p99", percentile(late, 0.99), "ms", "limit", 50.0),
         row("kill switch: engaged to the last risk-adding request, worst", max(late), "ms", "limit", 200.0),
+        row(
+            "kill switch: trials in which orders were on their way",
+            float(len(late)),
+            "trials",
+            "at least",
+            200.0,
+            False,
+        ),
     ]
 
 
 def _late_ms(trials: list[tuple[int, int]], requests: list[dict[str, Any]]) -> list[float]:
-    """For each trial, how long after the first durable write the last request arrived; 0 where none did."""
+    """For each trial that counts, how long after the first durable write the last request arrived; 0 where none did."""
     at = np.array(sorted(one["wall_ns"] for one in requests), dtype=np.int64)
     late = []
     for engaged_ns, released_ns in trials:
         inside = at[(at > engaged_ns) & (at < released_ns)]
-        assert (at < engaged_ns).any()
+        if not ((at > engaged_ns - BEFORE_NS) & (at <= engaged_ns)).any():
+            continue  # nothing was on its way when it was engaged: the trial says nothing
         late.append(float(inside[-1] - engaged_ns) / 1e6 if len(inside) else 0.0)
     return late
