@@ -7,7 +7,14 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.execution.brokers.base import CredentialsRefused, Market, NotFound, OrderRef, OrderRequest
+from apps.execution.brokers.base import (
+    CredentialsRefused,
+    Market,
+    NotFound,
+    OrderRef,
+    OrderRequest,
+    SignatureRefused,
+)
 from apps.execution.brokers.bybit import parsers
 from apps.execution.brokers.bybit.client import translate
 from apps.execution.states import OrderState
@@ -132,7 +139,7 @@ def test_an_amount_survives_the_way_out_and_back(value: Decimal) -> None:
         (errors.OrderNotFound('bybit {"retCode":170213,"retMsg":"gone"}'), NotFound),
         (errors.RateLimitExceeded('bybit {"retCode":10006,"retMsg":"fast"}'), VenueBusy),
         (errors.AuthenticationError('bybit {"retCode":10003,"retMsg":"key"}'), CredentialsRefused),
-        (errors.InvalidNonce('bybit {"retCode":10002,"retMsg":"window"}'), VenueRejected),
+        (errors.InvalidNonce('bybit {"retCode":10002,"retMsg":"window"}'), SignatureRefused),
     ],
 )
 def test_only_a_clear_no_of_the_venue_counts_as_one(error: Exception, wanted: type) -> None:
