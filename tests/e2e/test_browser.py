@@ -45,6 +45,8 @@ def order_form(page: Page, quantity: str, kind: str = "market", side: str = "buy
 
 
 def test_order_and_its_fill_arrive(open_page, stack: RunningStack):
+    figures = "SELECT count(*) FROM portfolio_equitysnapshot"
+    stack.wait(lambda: stack.query(figures)[0][0] > 0, "the account's first figures", 90)
     page = open_page("/")
     page.select_option("#instrument", label="BTC/USDT")
     page.locator("#tab-fills").click()
