@@ -39,15 +39,15 @@ def resting(made: Living) -> list[str]:
 
 async def test_orders_without_a_row_and_orders_thought_ended_are_cancelled_and_counted() -> None:
     async with living() as made:
-        await limit_orders(made, SPOT, 2, price=90.0)
-        ended, _ = made.books.open.values()
+        await limit_orders(made, SPOT, 1, price=90.0)
+        (ended,) = made.books.open.values()
         ended.state = OrderState.EXPIRED
         made.books.order_settle(ended)
         await stray_order(made)
-        assert len(resting(made)) == 3
+        assert len(resting(made)) == 2
         await kill_engage("all", by="tester", reason="drill")
         sweep = await swept(made, "all")
-        assert (sweep.found, sweep.left) == (3, 0)
+        assert (sweep.found, sweep.left) == (2, 0)
         assert resting(made) == []
 
 
