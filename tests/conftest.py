@@ -1,6 +1,7 @@
 """Fixtures for all tests; the servers come from `tests/servers.py`."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def chromium() -> str:
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium")
     return path
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failure when it happens: a long run that is cut off has said at least that."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nFAILED {report.nodeid} ({report.when})", file=sys.stderr, flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
