@@ -184,6 +184,8 @@ class Writer:
             decisions=taken.decisions,
             signals=new_signals,
             signals_changed=changed,
+            # sent by the journal while the database was gone: its row comes with, or before, its fills
+            orders_adopted=[order for order in taken.orders.values() if order.is_journalled],
             orders_changed=list(taken.orders.values()),
             fills=taken.fills,
             events=[
