@@ -125,9 +125,12 @@ def test_first_word_of_a_minute_is_told_apart_from_the_next(page):
 
 
 def test_what_the_socket_skipped_is_taken_from_storage(page):
-    script = BARS + """live(660, 40); live(1500, 90); const wanted = bars.wanted();
+    script = (
+        BARS
+        + """live(660, 40); live(1500, 90); const wanted = bars.wanted();
         bars.store({bars: [bar(300, 20), bar(600, 33), bar(900, 50), bar(1200, 70)], minutes: [bar(1500, 88)]});
         return [wanted, bars.all().map((one) => [one[0], one[4]])];"""
+    )
     assert run(page, script) == [7, [[0, 10], [300, 20], [600, 33], [900, 50], [1200, 70], [1500, 88]]]
 
 

@@ -92,9 +92,7 @@ def quality(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
 
 def _rows(found: Any) -> list[list[float]]:
     names = ("open", "high", "low", "close", "volume")
-    return [
-        [int(bar["open_ns"]) // NS, *(float(bar[name]) for name in names), int(bar["flags"])] for bar in found
-    ]
+    return [[int(bar["open_ns"]) // NS, *(float(bar[name]) for name in names), int(bar["flags"])] for bar in found]
 
 
 def _minutes(epoch_id: int, instrument_id: int, timeframe: int, closed: list[list[float]]) -> list[list[float]]:

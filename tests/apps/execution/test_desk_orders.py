@@ -1,5 +1,6 @@
 """Manual orders at a desk: placed once, cancelled, refused with every check, closed; and what a stop leaves behind."""
 
+import asyncio
 import secrets
 
 import pytest
@@ -14,7 +15,7 @@ from apps.execution.services import (
     position_close,
 )
 from apps.market.models import Instrument
-from apps.portfolio.models import Account
+from apps.portfolio.models import Account, EquitySnapshot
 from apps.risk.models import Refusal
 from apps.risk.services import limit_set
 from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
@@ -78,6 +79,9 @@ async def test_an_order_over_its_limit_is_refused_with_the_number_and_every_chec
         await made.until(
             lambda: made.parts.guard.account_limits().get("order_notional") == 500, what="the limit is known"
         )
+        async with asyncio.timeout(15):
+            while not await EquitySnapshot.objects.filter(account=account).aexists():
+                await asyncio.sleep(0.05)  # a preview counts with the account's newest figures
         preview = await sync_to_async(manual_order_preview)(account, instrument, "buy", "limit", "9", "90")
         assert (preview.cost, preview.refused_by) == (810, "order_notional")
         refused = await command(made, "order", instrument_id=instrument.pk, side="buy", kind="limit",
