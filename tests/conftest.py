@@ -11,8 +11,17 @@ SKIPS: list[tuple[str, str]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hash passwords quickly in this process; the stacks that tests start hash as the product does."""
+    """Hash passwords quickly in this process (stacks hash as the product does); judge stories, not a busy machine's pace.
+
+    In CI the stories are the same each time, so that a failure is the change's; everywhere else they are new ones.
+    """
     from django.conf import settings
+    from hypothesis import HealthCheck
+    from hypothesis import settings as stories
+
+    in_ci = bool(os.environ.get("QD_CI"))
+    stories.register_profile("ours", deadline=None, derandomize=in_ci, suppress_health_check=[HealthCheck.too_slow])
+    stories.load_profile("ours")
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
