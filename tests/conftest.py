@@ -11,7 +11,7 @@ SKIPS: list[tuple[str, str]] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hash passwords quickly in this process (stacks hash as the product does); judge stories, not a busy machine's pace.
+    """Hash passwords quickly here (stacks hash as the product does); judge stories, not the pace of a busy machine.
 
     In CI the stories are the same each time, so that a failure is the change's; everywhere else they are new ones.
     """

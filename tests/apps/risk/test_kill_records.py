@@ -96,7 +96,7 @@ def test_mirroring_never_lowers_a_record_and_never_unblocks_an_engaged_place_alo
             if r is not None and r.records is not None and record.scope in r.records
         }
         if record.state == CLEAR:
-            assert [other for other, theirs in held_by.items() if other != place] == [o for o in PLACES if o != place]
+            assert set(held_by) - {place} == set(PLACES) - {place}
             assert all(theirs == record for other, theirs in held_by.items() if other != place)
             assert own is None or own.state == CLEAR or own.at_ns < record.at_ns
         else:
