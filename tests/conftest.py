@@ -56,6 +56,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Name a failure when it happens: a long run that is cut off has said at least that."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         print(f"\nFAILED {report.nodeid} ({report.when})", file=sys.stderr, flush=True)
+        if os.environ.get("QD_TEST_FAILED"):
+            with Path(os.environ["QD_TEST_FAILED"]).open("a") as file:
+                file.write(f"{report.nodeid}\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
