@@ -94,15 +94,20 @@ class PriceChart {
     this.loading = true;
     const found = await this.fetch(`before=${this.bars.first}&limit=${WINDOW}`);
     this.loading = false;
-    if (found && this.bars.older(found.bars)) this.draw();
+    if (!found) return;
+    if (this.bars.older(found.bars)) this.draw();
     else this.exhausted = true;
   }
 
   async fetch(query) {
     const { venue, slug } = this.instrument;
     const url = `/market/${venue}/${slug}/bars.json?tf=${this.timeframe}&${query}`;
-    const response = await fetch(url, { credentials: "same-origin", headers: { accept: "application/json" } });
-    return response.ok ? response.json() : null;
+    try {
+      const response = await fetch(url, { credentials: "same-origin", headers: { accept: "application/json" } });
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null; // no connection: the strip says so, and the chart asks again when bars come
+    }
   }
 
   /** A bar in the making, of one minute: it moves the newest candle of whatever timeframe is shown. */

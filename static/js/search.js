@@ -6,8 +6,8 @@ export function search() {
   let asked = 0;
   const ask = async () => {
     const mine = ++asked;
-    const response = await fetch(`${input.dataset.url}?q=${encodeURIComponent(input.value)}`, { credentials: "same-origin" });
-    if (mine === asked && response.ok) list.innerHTML = await response.text();
+    const response = await fetch(`${input.dataset.url}?q=${encodeURIComponent(input.value)}`, { credentials: "same-origin" }).catch(() => null);
+    if (mine === asked && response?.ok) list.innerHTML = await response.text();
   };
   input.addEventListener("input", ask);
   input.addEventListener("focus", ask);

@@ -49,8 +49,8 @@ export async function fill(name, url) {
 
 function killTopics(connection) {
   const again = async () => {
-    const response = await fetch("/kill/banner", { credentials: "same-origin" });
-    if (response.ok) showBanner(await response.text());
+    const response = await fetch("/kill/banner", { credentials: "same-origin" }).catch(() => null);
+    if (response?.ok) showBanner(await response.text());
     afterBanner();
   };
   for (const topic of ["kill", "sweeps"]) connection.log(topic, null, { onRow: again });
