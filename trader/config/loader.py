@@ -26,7 +26,6 @@ ALIASES = {
     "REDIS_URL": "runtime.redis_url",
     "QD_BEHIND_PROXY": "runtime.behind_proxy",
 }
-NO_RUNNING_STACK = False
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}")
 
 

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any
 
 from trader.config import ConfigError, load
-from trader.config.loader import NO_RUNNING_STACK
 from trader.runtime import market as markets
 from trader.runtime.errors import StartError
 from trader.runtime.layout import Layout, json_read, json_write
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Start the stack and stay until Ctrl-C, TERM or `manage.py down`; return the exit status."""
     began = time.monotonic()
     try:
-        config = load(running=NO_RUNNING_STACK)
+        config = load(running=False)
         layout = Layout(config.runtime.state_dir)
         _refuse_open_binding(config)
         market = markets.parameters_of(options)
