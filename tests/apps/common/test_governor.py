@@ -17,6 +17,12 @@ register_limits(
 )
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """On a busy machine a slow bus would count as gone, and places be given out locally."""
+    monkeypatch.setattr("apps.common.governor.ASK_TIMEOUT_S", 30.0)
+
+
 async def taken(governor, bucket, priority, timeout_s=0.0, cost=1, key="k"):
     """Return how many places are given out before the first refusal."""
     count = 0
@@ -63,15 +69,21 @@ async def test_no_window_ever_holds_more_than_the_limit(bus):
     async def ask():
         await governor.take("testvenue", "a", "k", "order", priority=Priority.CANCEL, timeout_s=30.0)
 
-    async with bus.redis.monitor() as seen:  # the server's own record: a window forgets what has left it
+    async with bus.redis.monitor() as seen:
         await asyncio.gather(*(ask() for _ in range(35)))
-        await bus.redis.get(window + ":end")
-        granted = []
-        while (words := (await seen.next_command())["command"].split())[-1] != window + ":end":
-            if words[0].upper() == "ZADD" and words[1] == window:
-                granted.append(words[2])
+        granted = await grants_seen(bus, seen, window)
     assert len(granted) == 35
     assert_within_limit(granted)
+
+
+async def grants_seen(bus, seen, window):
+    """Return when each place of a window was given out, by the server's own record: a window forgets what left it."""
+    await bus.redis.get(window + ":end")
+    granted = []
+    while (words := (await seen.next_command())["command"].split())[-1] != window + ":end":
+        if words[0].upper() == "ZADD" and words[1] == window:
+            granted.append(words[2])
+    return granted
 
 
 def assert_within_limit(times_ms):
@@ -140,15 +152,14 @@ async def test_without_the_bus_cancels_have_half_and_the_rest_is_refused():
 @pytest.mark.stack
 @pytest.mark.django_db(transaction=True)
 async def test_processes_share_one_limit(bus):
-    processes = [spawn("tests.apps.common.governor_process", settings.REDIS_URL) for _ in range(2)]
+    processes = [spawn("tests.apps.common.governor_process", settings.REDIS_URL, "2") for _ in range(2)]
     try:
-        async with asyncio.timeout(90):
-            while await bus.redis.hlen("granted") < 60:
+        async with asyncio.timeout(200), bus.redis.monitor() as seen:
+            while len(taken := await bus.redis.hvals("taken")) < 2 or sum(map(int, taken)) < 60:
                 await asyncio.sleep(0.05)
-        granted = await bus.redis.hgetall("granted")
-        pids = set(await bus.redis.lrange("pids", 0, -1))
+            granted = await grants_seen(bus, seen, "qd:governor:shared:k:order")
     finally:
         for process in processes:
             end(process)
-    assert len(pids) == 2, "both processes got places"
-    assert_within_limit(granted.values())
+    assert len(granted) >= 60
+    assert_within_limit(granted)
