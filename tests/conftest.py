@@ -52,13 +52,20 @@ def chromium() -> str:
     return path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests side by side, those with whole stacks go one after the other, and the rest file by file.
+
+    Two stacks at once leave neither the time that leases, windows and pauses are about.
+    """
+    for item in items:
+        is_heavy = item.get_closest_marker("stack") or item.get_closest_marker("browser")
+        item.add_marker(pytest.mark.xdist_group("stacks" if is_heavy else item.location[0]))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Name a failure when it happens: a long run that is cut off has said at least that."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         print(f"\nFAILED {report.nodeid} ({report.when})", file=sys.stderr, flush=True)
-        if os.environ.get("QD_TEST_FAILED"):
-            with Path(os.environ["QD_TEST_FAILED"]).open("a") as file:
-                file.write(f"{report.nodeid}\n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:

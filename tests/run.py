@@ -6,14 +6,12 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=15"]
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
-MOST_AGAIN = 15
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadgroup"]
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
 QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]
@@ -50,36 +48,18 @@ def quick() -> int:
 def full() -> int:
     """Everything. In CI with coverage, and a skip fails."""
     if not os.environ.get("QD_CI"):
-        return _with_second_chance([*PYTEST, *SIDE_BY_SIDE, "tests"], PYTEST)
+        return _all(("all tests", [*PYTEST, *SIDE_BY_SIDE, "tests"], {}))
     core = _all(
         ("the core, kernels as plain Python", _coverage("core", "trader/core", ["tests/core", "tests/lookahead"]),
          {"NUMBA_DISABLE_JIT": "1"}),
         ("putting the parts of the core's coverage together", _combine("core"), {}),
         (f"coverage of trader/core, at least {CORE_COVERAGE} %", _report("core", CORE_COVERAGE), {}),
     )  # fmt: skip
-    tests = core or _with_second_chance(
-        _coverage("apps", "apps", [*SIDE_BY_SIDE, "tests"]), _coverage("apps", "apps", [])
-    )
-    return tests or _all(
+    return core or _all(
+        ("all tests", _coverage("apps", "apps", [*SIDE_BY_SIDE, "tests"]), {}),
         ("putting the parts of the coverage together", _combine("apps"), {}),
         (f"coverage of apps, at least {APPS_COVERAGE} %", _report("apps", APPS_COVERAGE), {}),
     )
-
-
-def _with_second_chance(command: list[str], alone: list[str]) -> int:
-    """Run all tests side by side; the few that fail there get one more run, alone, and are named.
-
-    Many of them hold real processes to real times, which two of them on two cores cannot always keep. A test that
-    fails alone too fails the run, and so do more than `MOST_AGAIN` of them.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        failed = Path(folder) / "failed"
-        status = _all(("all tests", command, {"QD_TEST_FAILED": str(failed)}))
-        again = list(dict.fromkeys(failed.read_text().splitlines())) if failed.exists() else []
-    if status == 0 or not again or len(again) > MOST_AGAIN:
-        return status
-    print(f"\n!! {len(again)} failed beside others and are run again, alone:", *again, sep="\n   ", flush=True)
-    return _all(("those that failed, alone", [*alone, *again], {}))
 
 
 def _coverage(name: str, source: str, arguments: list[str]) -> list[str]:
