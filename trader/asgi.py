@@ -2,7 +2,6 @@
 
 import os
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
@@ -13,9 +12,10 @@ from django.conf import settings  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 
 import_string("apps.common.logs.logs_configure")(os.environ.get("QD_PROCESS", "web"))
+person = import_string("apps.users.sockets.PersonMiddleware")
 application = ProtocolTypeRouter(
     {
         "http": pages,
-        "websocket": AuthMiddlewareStack(URLRouter(import_string(settings.WEBSOCKET_URLPATTERNS))),
+        "websocket": person(URLRouter(import_string(settings.WEBSOCKET_URLPATTERNS))),
     }
 )
