@@ -54,6 +54,7 @@ class Label:
             "symbol": self.symbol,
             "slug": self.slug,
             "venue": self.venue_code,
+            "url": self.url,
             "base": self.base,
             "quote": self.quote,
             "priceDecimals": 2 if self.price_decimals is None else self.price_decimals,

@@ -11,6 +11,7 @@ urlpatterns = [
     path("market/<slug:venue>/<slug:slug>/why/", market.why_last, name="market-why"),
     path("market/<slug:venue>/<slug:slug>/quality/", market.quality, name="quality"),
     path("instruments/", desk.instruments, name="instruments"),
+    path("desk/instruments.json", desk.collected, name="collected"),
     path("desk/counts.json", desk.counts, name="counts"),
     path("reconciliation/", desk.reconciliation, name="reconciliation"),
     path("why/signal/<int:signal_id>/", desk.why_signal, name="why-signal"),

@@ -27,7 +27,28 @@ async function start() {
   marks(connection, byId, lists.positions);
   tabs(document.querySelector(".ledger-tabs"));
   ages();
+  followUniverses(connection, byId);
   shown.chart = await chartOf(connection, byId);
+}
+
+/** A universe was edited: the picker offers what is collected now. What the chart shows stays until another is chosen. */
+function followUniverses(connection, byId) {
+  const picker = document.getElementById("instrument");
+  if (!picker) return;
+  const follow = async () => {
+    const answer = await fetch(`${picker.dataset.follow}?account=${page.account}`, { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok) return; // the socket was just used: the next edit, or a reload, says it again
+    const { instruments } = await answer.json();
+    const shown = byId.get(Number(picker.value));
+    for (const instrument of instruments) byId.set(instrument.id, instrument);
+    offer(picker, shown && !instruments.some(({ id }) => id === shown.id) ? [...instruments, shown] : instruments, shown);
+  };
+  connection.log("universes", page.since.universes, { onRow: follow, onSnapshot: follow });
+}
+
+function offer(picker, instruments, shown) {
+  const same = instruments.length === picker.length && instruments.every(({ id }, place) => Number(picker.options[place].value) === id);
+  if (!same) picker.replaceChildren(...instruments.map(({ id, symbol }) => new Option(symbol, id, false, id === shown?.id)));
 }
 
 /** The page came before the first instruments did: it comes again with them. */
@@ -53,7 +74,7 @@ async function chartOf(connection, byId) {
     timeframe = chosen;
     show();
   });
-  document.getElementById("chart-why")?.addEventListener("click", () => dialog("why", `${picker.selectedOptions[0].dataset.url}why/`));
+  document.getElementById("chart-why")?.addEventListener("click", () => dialog("why", `${byId.get(Number(picker.value)).url}why/`));
   document.getElementById("new-order")?.addEventListener("click", () => dialog("order", `/orders/new/?account=${page.account}&instrument=${picker.value}`));
   show();
   return chart;

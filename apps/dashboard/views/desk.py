@@ -12,7 +12,7 @@ from apps.dashboard import rows, selectors, why
 from apps.dashboard.chips import limit_shares
 from apps.dashboard.context import shell_of
 from apps.dashboard.figures import figures, sparkline
-from apps.dashboard.labels import labels
+from apps.dashboard.labels import Label, labels
 from apps.portfolio.models import Account
 from apps.portfolio.selectors import equity_curve
 from apps.risk.models import Refusal
@@ -30,12 +30,10 @@ def desk(request: HttpRequest) -> HttpResponse:
     if account is None:
         return render(request, "dashboard/desk_empty.html", {"page": "desk"})
     state = shell_of(request).states.get(f"account.{account.pk}") or selectors.figures_stored(account)
-    since = selectors.numbers_now()
+    since = selectors.numbers_now((*selectors.TOPICS, "universes"))
     lists = _lists(account)
-    known = labels.all()
     ids = selectors.instruments_collected(account)
-    held = [row["instrument_id"] for row in (*lists["positions"], *lists["orders"])]
-    instruments = [known[key] for key in dict.fromkeys([*ids, *held]) if key in known]
+    instruments = _labels_of([*ids, *(row["instrument_id"] for row in (*lists["positions"], *lists["orders"]))])
     day = selectors.day_of(f.moment(state["market_ns"])) if state and state["market_ns"] else None
     context = {
         "page": "desk",
@@ -66,6 +64,15 @@ def _lists(account: Account) -> dict[str, list[rows.Row]]:
     }
 
 
+def _labels_of(ids: list[int]) -> list[Label]:
+    """Return the labels of these instruments, each once, in this order; a member that is new is read first."""
+    known = labels.all()
+    if not set(ids) <= set(known):
+        labels.forget()
+        known = labels.all()
+    return [known[key] for key in dict.fromkeys(ids) if key in known]
+
+
 def _chosen(instruments: list[Any], positions: list[rows.Row], collected: list[int]) -> Any:
     """Return the instrument that the chart starts with: one that is held, else the busiest."""
     wanted = {row["instrument_id"] for row in positions} or {selectors.instrument_busiest(collected)}
@@ -90,6 +97,19 @@ def instruments(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("q", "").strip().lower().replace("-", "/")
     found = [label for label in labels.all().values() if wanted in label.symbol.lower()]
     return render(request, "dashboard/_instruments.html", {"found": found[:SEARCH_SHOWN], "wanted": wanted})
+
+
+@require_GET
+def collected(request: HttpRequest) -> JsonResponse:
+    """Return the instruments that the chart can show now: those collected, then those held. A universe was edited."""
+    account = shell_of(request).account
+    if account is None:
+        return JsonResponse({"instruments": []})
+    held = [
+        row["instrument_id"] for row in (*selectors.positions_of([account.pk]), *selectors.orders_open([account.pk]))
+    ]
+    found = _labels_of([*selectors.instruments_collected(account), *held])
+    return JsonResponse({"instruments": [label.as_live() for label in found]})
 
 
 @require_GET

@@ -52,7 +52,7 @@ def desk(kill_clear) -> SimpleNamespace:
     """One simulated account with two instruments, a position, orders, fills, signals and a refusal."""
     venue = Venue.objects.create(code="bybit-sim", name="Bybit simulated", is_simulated=True)
     epoch = Epoch.objects.create(venue=venue, number=1, kind="replay", is_current=True)
-    btc, eth = (_instrument(venue, base) for base in ("BTC", "ETH"))
+    btc, eth = (instrument_add(venue, base) for base in ("BTC", "ETH"))
     Universe.objects.create(name="desk", venue=venue).members.set([btc, eth])
     account = Account.objects.create(venue=venue, epoch=epoch, name="Simulated", trading_enabled=True)
     for name, value in (("gross_exposure", "0.5"), ("daily_loss", "0.05"), ("orders_per_minute", "60")):
@@ -104,7 +104,8 @@ def desk(kill_clear) -> SimpleNamespace:
     return desk
 
 
-def _instrument(venue: Venue, base: str) -> Instrument:
+def instrument_add(venue: Venue, base: str) -> Instrument:
+    """Add a spot instrument of that coin, with its terms."""
     found = Instrument.objects.create(
         venue=venue,
         symbol=f"{base}/USDT",

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from apps.market.models import Universe
+from tests.apps.dashboard.conftest import instrument_add
+
 OPEN = {"users:sign-in", "users:link", "monitoring:healthz"}  # the ways in, and "is it up"
 COOKIE_ONLY = {"dashboard:kill-engage", "dashboard:kill-banner"}  # they ask the signed cookie, not the session
 PAGES = [
@@ -131,7 +134,7 @@ def test_desk_shows_what_the_tables_hold(desk, as_role):
         assert text in html, text
     page = json.loads(re.search(r'id="page-live" type="application/json">(.*?)</script>', html)[1])
     assert page["account"] == desk.account.pk
-    assert set(page["since"]) == {"signals", "orders", "fills", "positions", "refusals"}
+    assert set(page["since"]) == {"signals", "orders", "fills", "positions", "refusals", "universes"}
     assert [entry["symbol"] for entry in page["instruments"]] == ["BTC/USDT", "ETH/USDT"]
 
 
@@ -209,3 +212,21 @@ def test_differences_with_the_venue_are_shown_with_what_was_done(desk, as_role):
     html = as_role("viewer").get("/reconciliation/").content.decode()
     for text in ("1 difference,", "0.412", "0.400", "adjusted"):
         assert text in html
+
+
+def test_picker_is_told_what_is_collected_now_and_keeps_what_is_held(desk, as_role):
+    client = as_role("viewer")
+    asked = "/desk/instruments.json"
+    assert [found["symbol"] for found in client.get(asked).json()["instruments"]] == ["BTC/USDT", "ETH/USDT"]
+    universe = Universe.objects.get(name="desk")
+    universe.members.set([desk.eth])
+    found = client.get(asked).json()["instruments"]
+    assert [entry["symbol"] for entry in found] == ["ETH/USDT", "BTC/USDT"]  # a position is held in it
+    assert found[0]["url"] == "/market/bybit-sim/eth-usdt/"
+
+
+def test_picker_is_told_of_an_instrument_that_no_label_knows_yet(desk, as_role):
+    client = as_role("viewer")
+    client.get("/")
+    Universe.objects.get(name="desk").members.add(instrument_add(desk.venue, "SOL"))
+    assert "SOL/USDT" in [found["symbol"] for found in client.get("/desk/instruments.json").json()["instruments"]]
