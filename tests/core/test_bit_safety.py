@@ -8,7 +8,7 @@ import pytest
 from tests.core.catalogue import every_module, every_step
 from trader.core.indicators import leaf
 from trader.core.indicators.bits import violations
-from trader.core.indicators.step import LEAVES
+from trader.core.indicators.definition import LEAVES
 
 
 def leaves():

@@ -9,9 +9,8 @@ from enum import IntEnum
 from math import sqrt
 from typing import Annotated, NamedTuple
 
-from trader.core.indicators import Feature
+from trader.core.indicators import Feature, leaf, step
 from trader.core.indicators.statistics import deviation, zscore
-from trader.core.indicators.step import leaf, step
 from trader.core.indicators.trend import sma
 from trader.core.strategy import PositionView, Range, Strategy, TradePlan
 from trader.core.types.bars import FloatArray

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from trader.core.indicators.step import LEAVES, Step
+from trader.core.indicators.definition import LEAVES, Definition
 
 _MATH = frozenset({math.sqrt, math.log, math.exp, math.tanh, math.fmod, math.floor, math.ceil, math.isnan, math.fabs})
 _BUILTINS = frozenset({"int", "float", "abs", "len", "range", "round", "bool"})
@@ -42,9 +42,9 @@ _FORBIDDEN: dict[type[ast.AST], str] = {
 }
 
 
-def violations(function: Callable[..., Any] | Step) -> list[str]:
+def violations(function: Callable[..., Any] | Definition) -> list[str]:
     """What a leaf does that a kernel may not, each with its line; empty when its bits are safe."""
-    plain = function.function if isinstance(function, Step) else function
+    plain = function.function if isinstance(function, Definition) else function
     tree = ast.parse(textwrap.dedent(inspect.getsource(plain)))
     (definition,) = tree.body
     found = [_violation(node, plain) for part in getattr(definition, "body", []) for node in ast.walk(part)]

@@ -23,7 +23,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from trader.core.indicators.step import LEAVES
+from trader.core.indicators.definition import LEAVES
 from trader.core.types.errors import KernelError
 
 logger = logging.getLogger(__name__)

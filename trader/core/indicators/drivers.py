@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from trader.core.indicators import kernels
+from trader.core.indicators.definition import Definition, Scalar
 from trader.core.indicators.generate import batch_source, update_source
-from trader.core.indicators.step import Scalar, Step
 from trader.core.types.bars import FloatArray
 from trader.core.types.errors import KernelError, StateError
 
 _NONE = np.empty(0, dtype=np.float64)
 
 
-def batch_run(step: Step, arrays: Sequence[Any], bound: tuple[Scalar, ...]) -> FloatArray | tuple[FloatArray, ...]:
+def batch_run(
+    step: Definition, arrays: Sequence[Any], bound: tuple[Scalar, ...]
+) -> FloatArray | tuple[FloatArray, ...]:
     """Run a step over arrays; see `Step.batch`.
 
     The first bars of a window see NaN where there is no past: they run over a short padded copy,
@@ -44,7 +46,7 @@ def batch_run(step: Step, arrays: Sequence[Any], bound: tuple[Scalar, ...]) -> F
 class Live:
     """A step fed one value at a time. A snapshot of it is its whole state."""
 
-    def __init__(self, step: Step, bound: tuple[Scalar, ...]) -> None:
+    def __init__(self, step: Definition, bound: tuple[Scalar, ...]) -> None:
         self.step = step
         window, (state, memory) = step.window_length(bound), _fresh(step, bound)
         head = np.array([0, window, len(memory), *bound], dtype=np.float64)
@@ -72,11 +74,11 @@ class Live:
         self._arena[:] = np.frombuffer(body, dtype=np.float64)
 
 
-def _fresh(step: Step, bound: tuple[Scalar, ...]) -> tuple[FloatArray, FloatArray]:
+def _fresh(step: Definition, bound: tuple[Scalar, ...]) -> tuple[FloatArray, FloatArray]:
     return np.array(step.state, dtype=np.float64), np.full(step.memory_length(bound), np.nan)
 
 
-def _columns(step: Step, arrays: Sequence[Any]) -> list[FloatArray]:
+def _columns(step: Definition, arrays: Sequence[Any]) -> list[FloatArray]:
     if len(arrays) != len(step.inputs):
         raise KernelError(f"step {step.name} takes arrays of {', '.join(step.inputs)}; got {len(arrays)}")
     columns = [
@@ -99,14 +101,14 @@ def float_array(array: Any, what: str, dimensions: int = 1) -> FloatArray:
     return result
 
 
-def _batch_signature(step: Step) -> str:
+def _batch_signature(step: Definition) -> str:
     array = "float64[::1]"
     parameters = [_scalar_type(kind) for _, kind in step.parameters]
     arguments = ["int64", "int64", "int64", array, "int64", array, array]
     return _signature([*arguments, *[array] * len(step.scalars), *parameters, *[array] * len(step.outputs)])
 
 
-def _update_signature(step: Step) -> str:
+def _update_signature(step: Definition) -> str:
     outputs = len(step.outputs)
     result = "float64" if outputs == 1 else f"UniTuple(float64, {outputs})"
     return _signature(["float64[::1]", *["float64"] * len(step.inputs)], result)

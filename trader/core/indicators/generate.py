@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trader.core.indicators.step import Step
+from trader.core.indicators.definition import Definition
 
 GENERATOR_VERSION = 2
 
@@ -22,7 +22,7 @@ def leaf_name(index: int) -> str:
     return f"leaf_{index}"
 
 
-def batch_source(step: Step) -> str:
+def batch_source(step: Definition) -> str:
     """`batch(begin, end, lead, w_in, n, state, memory, x…, p…, o…)`: bars begin to end, state carried in an array.
 
     The window of bar i is `w_in[i + lead : i + lead + n]`: of the padded start, or of the input itself.
@@ -45,7 +45,7 @@ def batch_source(step: Step) -> str:
     return "\n".join([*lines, "    return", ""])
 
 
-def update_source(step: Step) -> str:
+def update_source(step: Definition) -> str:
     """`update(arena, x…)`: one value of each input, live; returns the output, or a tuple of them.
 
     The arena holds count, window length, memory length, parameters, state, memory and ring, in this
@@ -72,7 +72,7 @@ def update_source(step: Step) -> str:
     return "\n".join([*lines, f"    return {', '.join(f'v{index}' for index in range(len(step.outputs)))}", ""])
 
 
-def machine_source(kinds: Sequence[Step]) -> str:
+def machine_source(kinds: Sequence[Definition]) -> str:
     """`run(rows, arena, table, rings, parameters, values, out, first_output)`: the live table over rows.
 
     One compiled function for a set of kinds of steps; which instances there are, over what and with
@@ -105,7 +105,7 @@ def machine_source(kinds: Sequence[Step]) -> str:
     return "\n".join(lines)
 
 
-def _machine_branch(index: int, step: Step) -> list[str]:
+def _machine_branch(index: int, step: Definition) -> list[str]:
     mark = f"k{index}_"
     lines = []
     if step.window:
@@ -132,26 +132,26 @@ def _call(index: int, states: Sequence[str], arguments: Sequence[str]) -> str:
     return f"{leaf_name(index)}({', '.join([state, *arguments])})"
 
 
-def _targets(step: Step, mark: str) -> str:
+def _targets(step: Definition, mark: str) -> str:
     names = _state_names(step, mark)
     state = f"({', '.join(names)},)" if names else "_"
     values = [f"{mark}v{index}" for index in range(len(step.outputs))]
     return f"{state}, {values[0] if len(values) == 1 else '(' + ', '.join(values) + ')'}"
 
 
-def _state_names(step: Step, mark: str) -> list[str]:
+def _state_names(step: Definition, mark: str) -> list[str]:
     return [f"{mark}s{index}" for index in range(len(step.state))]
 
 
-def _numbered(step: Step, mark: str) -> list[tuple[int, str]]:
+def _numbered(step: Definition, mark: str) -> list[tuple[int, str]]:
     return list(enumerate(_state_names(step, mark)))
 
 
-def _lent(step: Step, window: str, memory: str) -> list[str]:
+def _lent(step: Definition, window: str, memory: str) -> list[str]:
     return [*([window] if step.window else []), *([memory] if step.memory else [])]
 
 
-def _read(step: Step, index: int, text: str) -> str:
+def _read(step: Definition, index: int, text: str) -> str:
     return f"int({text})" if isinstance(step.state[index], int) else text
 
 

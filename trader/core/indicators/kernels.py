@@ -24,6 +24,7 @@ import numpy as np
 from trader.core.indicators import sources
 from trader.core.indicators.bits import violations
 from trader.core.indicators.generate import GENERATOR_VERSION, leaf_name
+from trader.core.indicators.rings import push
 from trader.core.types.errors import KernelError
 
 logger = logging.getLogger(__name__)
@@ -120,8 +121,6 @@ def _quiet(plain: Kernel) -> Kernel:
 
 def _module(name: str, text: str, leaves: Sequence[Callable[..., Any]]) -> types.ModuleType:
     """The driver's module, known to imports by its name: what is loaded from the cache asks for it."""
-    from trader.core.indicators.rings import push
-
     module = types.ModuleType(name)
     module.__dict__["push"] = push
     for index, function in enumerate(leaves):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trader.core.indicators import kernels, sources
+from trader.core.indicators.definition import Scalar
 from trader.core.indicators.generate import (
     INPUTS,
     KIND,
@@ -24,7 +25,7 @@ from trader.core.indicators.generate import (
     WINDOW,
     machine_source,
 )
-from trader.core.indicators.step import Feature, Scalar, Step
+from trader.core.indicators.step import Feature, Step
 from trader.core.types.bars import COLUMNS, FloatArray, IntArray
 from trader.core.types.errors import KernelError
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trader.core.indicators.step import leaf
+from trader.core.indicators.definition import leaf
 
 
 @leaf

@@ -7,7 +7,8 @@ renewed often: plain running squares lose seven digits at a deviation of 1e-4 of
 from math import nan, sqrt
 from typing import Any
 
-from trader.core.indicators.step import leaf, step
+from trader.core.indicators.definition import leaf
+from trader.core.indicators.step import step
 from trader.core.indicators.trend import known, window_sum
 
 RENEW_EVERY = 128

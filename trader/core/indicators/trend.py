@@ -3,7 +3,8 @@
 from math import nan
 from typing import Any
 
-from trader.core.indicators.step import leaf, step
+from trader.core.indicators.definition import leaf
+from trader.core.indicators.step import step
 
 RESUM_EVERY = 1_024
 """Bars after which a running sum is taken afresh from its window, which heals what rounding left in it."""

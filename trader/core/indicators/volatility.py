@@ -3,8 +3,9 @@
 from math import nan, sqrt
 from typing import Any
 
+from trader.core.indicators.definition import leaf
 from trader.core.indicators.statistics import Moments, moments
-from trader.core.indicators.step import leaf, step
+from trader.core.indicators.step import step
 from trader.core.indicators.trend import known
 
 
