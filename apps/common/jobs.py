@@ -2,6 +2,9 @@
 
 Celery's messages only wake workers. A worker that dies loses its claim; one that wakes up late finds that its
 claim is worthless, and what it wrote with it is rolled back.
+
+A job's row is locked without its key: a share that writes to the job's log in a long transaction blocks neither the
+end of another share nor a cancel.
 """
 
 import logging
@@ -14,6 +17,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, connections, transaction
+from django.db.models import Count
 from django.db.models.functions import Now
 
 from apps.common.enqueue import enqueue_on_commit
@@ -84,7 +88,7 @@ def job_create(kind: str, title: str, shares: Sequence[dict[str, Any]], *, param
 def job_cancel(job_id: int, *, by: str) -> None:
     """Ask a job to stop: no share is claimed any more; those at work see it at their next renewal."""
     with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=job_id)
+        job = Job.objects.select_for_update(no_key=True).get(pk=job_id)
         if job.state in (Job.State.WAITING, Job.State.RUNNING):
             job.cancel_asked = True
             job.save(update_fields=["cancel_asked"])
@@ -214,16 +218,16 @@ def jobs_wake() -> int:
 def _job_settle(job_id: int) -> None:
     """Count what is done and end the job when nothing is left to do. Shares are rows, so nothing counts twice."""
     with transaction.atomic():
-        job = Job.objects.select_for_update().get(pk=job_id)
-        states = list(JobShare.objects.filter(job_id=job_id).values_list("state", flat=True))
-        job.done = states.count(Job.State.DONE)
+        job = Job.objects.select_for_update(no_key=True).get(pk=job_id)
+        states = dict(JobShare.objects.filter(job_id=job_id).order_by().values_list("state").annotate(Count("pk")))
+        job.done = states.get(Job.State.DONE, 0)
         is_over = job.state not in (Job.State.WAITING, Job.State.RUNNING)
         if not is_over:
             _end_if_over(job, states)
         job.save(update_fields=["done", "state", "finished_at", "error"])
 
 
-def _end_if_over(job: Job, states: list[str]) -> None:
+def _end_if_over(job: Job, states: dict[str, int]) -> None:
     at_work = Job.State.RUNNING in states
     left = Job.State.WAITING in states
     if at_work or (left and not job.cancel_asked):
@@ -232,7 +236,7 @@ def _end_if_over(job: Job, states: list[str]) -> None:
         job.state = Job.State.CANCELLED
     elif Job.State.FAILED in states:
         job.state = Job.State.FAILED
-        job.error = f"{states.count(Job.State.FAILED)} of {job.total} shares failed"
+        job.error = f"{states[Job.State.FAILED]} of {job.total} shares failed"
     else:
         job.state = Job.State.DONE
     job.finished_at = Now()

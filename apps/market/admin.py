@@ -10,10 +10,11 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from apps.market.errors import UniverseRefused, VenueRefused
+from apps.market.errors import BackfillRefused, EpochMissing, UniverseRefused, VenueRefused
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
 from apps.market.providers import ADAPTERS
 from apps.market.services import (
+    backfill_begin,
     instruments_sync,
     universe_check,
     universe_delete,
@@ -178,7 +179,7 @@ class UniverseAdmin(ModelAdmin):
     list_display = ("name", "venue", "kind", "member_count", "is_collected", "updated_at")
     list_filter = ("venue", "kind", "is_collected")
     filter_horizontal = ("members",)
-    actions = ("refresh",)
+    actions = ("refresh", "backfill")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).select_related("venue").annotate(members_in_all=Count("members"))
@@ -215,3 +216,16 @@ class UniverseAdmin(ModelAdmin):
         for name in queryset.values_list("name", flat=True):
             count = len(universe_refresh(name, by=request.user.get_username()))
             messages.success(request, f"{name}: {count} members.")
+
+    @action(description="Fill missing minutes from the venue's history")
+    def backfill(self, request: HttpRequest, queryset: Any) -> None:
+        """Begin a job for each chosen universe, over the whole hot retention."""
+        for universe in queryset.select_related("venue").prefetch_related("members"):
+            members = [member.pk for member in universe.members.all()]
+            try:
+                job = backfill_begin(universe.venue.code, members, by=request.user.get_username())
+            except (BackfillRefused, EpochMissing) as error:
+                messages.error(request, f"{universe.name}: {error}")
+                continue
+            words = f"job {job.pk} with {job.total} shares has begun" if job else "nothing is missing"
+            messages.success(request, f"{universe.name}: {words}.")

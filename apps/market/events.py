@@ -9,11 +9,16 @@ from apps.common.messages import Message
 from apps.common.topics import register_bars, register_log, register_state
 
 
-class Quote(Message, frozen=True):
+class OfInstrument(Message, frozen=True):
+    """What the states of one instrument have in common: its number, first on the wire."""
+
+    i: int
+
+
+class Quote(OfInstrument, frozen=True):
     """Best bid and ask and the last price. `sent_ns` is the stamp of the venue's frame."""
 
     version: ClassVar[int] = 1
-    i: int
     bid: float
     bid_size: float
     ask: float
@@ -24,11 +29,10 @@ class Quote(Message, frozen=True):
     sent_ns: int
 
 
-class BarMaking(Message, frozen=True):
+class BarMaking(OfInstrument, frozen=True):
     """The bar in the making, and once more, `closed`, when it has closed."""
 
     version: ClassVar[int] = 1
-    i: int
     tf: int
     open_ns: int
     open: float
@@ -39,29 +43,26 @@ class BarMaking(Message, frozen=True):
     closed: bool
 
 
-class BookTop(Message, frozen=True):
+class BookTop(OfInstrument, frozen=True):
     """The best twelve levels of both sides, best first, as (price, size)."""
 
     version: ClassVar[int] = 1
-    i: int
     bids: list[tuple[float, float]]
     asks: list[tuple[float, float]]
     market_ns: int
 
 
-class Prints(Message, frozen=True):
+class Prints(OfInstrument, frozen=True):
     """The newest thirty prints, newest first, as (market_ns, price, size, side of the taker: 1 or -1)."""
 
     version: ClassVar[int] = 1
-    i: int
     rows: list[tuple[int, float, float, int]]
 
 
-class Ticker(Message, frozen=True):
+class Ticker(OfInstrument, frozen=True):
     """Figures of the day; NaN where the venue gives none."""
 
     version: ClassVar[int] = 1
-    i: int
     last: float
     mark: float
     index: float
@@ -104,7 +105,7 @@ class MarketClock(Message, frozen=True):
 
 
 class Bar(Message, frozen=True):
-    """One closed bar as stored. `flags`: 1 empty, 2 back-filled, 4 late, 8 revised."""
+    """One closed bar as stored. `flags`: 1 empty, 2 back-filled, 4 late, 8 revised, 16 not as our prints had it."""
 
     version: ClassVar[int] = 1
     instrument_id: int

@@ -7,15 +7,16 @@ from typing import Any
 import structlog
 
 from apps.common.clocks import ClockWatch, wall_ns
-from apps.common.errors import GovernorRefused, LeaseLost, LogGap
-from apps.common.redis_clients import BUS_ERRORS
+from apps.common.errors import GovernorRefused, LeaseLost
 from apps.common.residents import ResidentContext
 from apps.market.errors import VenueRefused
 from apps.market.events import MarketClock
 from apps.market.feed import health
 from apps.market.feed.catchup import DAY_NS, CatchUp
+from apps.market.feed.changes import Changes
 from apps.market.feed.collector import Collector
 from apps.market.feed.control import Control
+from apps.market.feed.prints import PrintRecorder
 from apps.market.feed.publisher import Publisher
 from apps.market.feed.recorder import STORAGE_ERRORS, Recorder
 from apps.market.providers import provider_make
@@ -34,6 +35,7 @@ WALL_CLOCK_EVERY_S = 15.0
 PLAN_EVERY_S = 10.0
 SYNC_RETRY_S = 0.5
 CLOSE_S = 3.0
+LAST_S = 1.0
 
 
 class FeedResident:
@@ -46,6 +48,7 @@ class FeedResident:
         self._clock_watch = ClockWatch()
         self._is_ready = False
         self.history_asked = asyncio.Event()
+        self.changes = Changes(context.bus)
 
     @staticmethod
     def prepare(key: str) -> None:
@@ -67,7 +70,10 @@ class FeedResident:
     def _build(self, plan: FeedPlan) -> None:
         context, settings = self._context, config.market
         self._provider = provider_make(
-            plan.adapter, plan.rest_url, plan.socket_url, throttle=VenueThrottle(context.bus, plan)
+            plan.adapter,
+            plan.rest_url,
+            plan.socket_url,
+            throttle=VenueThrottle(context.bus, plan.adapter, plan.rest_url),
         )
         self._control = Control(plan.control_url, plan.control_token_file, plan.epoch_kind)
         self._publisher = Publisher(context.bus, context.loop, settings.depth_ms / 1000)
@@ -75,13 +81,17 @@ class FeedResident:
             pool=context.pool, bus=context.bus, venue=plan.venue_code, epoch_id=plan.epoch_id,
             fence=("feed", self.key, context.lease.fence), coarse_timeframes_s=settings.timeframes_s,
         )  # fmt: skip
+        self._prints = PrintRecorder(
+            pool=context.pool, recorder=self._recorder, epoch_id=plan.epoch_id,
+            fence=("feed", self.key, context.lease.fence),
+        )  # fmt: skip
         self._catchup = CatchUp(
             provider=self._provider, recorder=self._recorder, pool=context.pool, epoch_id=plan.epoch_id,
             history_ns=int(settings.history_days * DAY_NS), keep_ns=settings.keep_minutes_days * DAY_NS,
         )  # fmt: skip
         self._collector = Collector(
-            provider=self._provider, publisher=self._publisher, recorder=self._recorder, catchup=self._catchup,
-            settings=settings, loop=context.loop,
+            provider=self._provider, publisher=self._publisher, recorder=self._recorder, prints=self._prints,
+            catchup=self._catchup, settings=settings, loop=context.loop,
         )  # fmt: skip
 
     async def _synced(self, plan: FeedPlan) -> FeedPlan:
@@ -107,13 +117,16 @@ class FeedResident:
             self._publisher.run(),
             self._recorder.run(),
             self._recorder.run_seconds(),
+            self._recorder.run_filled(),
             self._recorder.run_coarse(),
+            self._prints.run(),
             self._history(),
             self._health_loop(plan),
             self._clock_loop(plan),
             self._seconds_loop(),
             self._wall_clock_loop(plan),
             self._plan_loop(plan),
+            self.changes.listen(),
             *[self._catchup.run() for _ in range(config.market.backfill_workers)],
         ]
         tasks = [asyncio.create_task(work) for work in works]
@@ -134,11 +147,14 @@ class FeedResident:
                 task.result()
 
     async def _last_bars(self) -> None:
-        """Give what has closed a moment to reach storage; what does not is back-filled by the next feed."""
+        """Give what has closed and was printed a moment to reach storage; the next feed back-fills what does not."""
+        last = asyncio.gather(self._recorder.drained(), self._prints.flush())
         try:
-            await asyncio.wait_for(self._recorder.drained(), 1.0)
+            await asyncio.wait_for(last, LAST_S)
         except TimeoutError:
             log.warning("feed.bars_left", then="the next feed back-fills them")
+        except LeaseLost as error:
+            log.warning("feed.prints_left", why=str(error))
 
     async def _close(self) -> None:
         try:
@@ -172,7 +188,8 @@ class FeedResident:
             found = health.health_of(
                 self._collector, venue=plan.venue_code, settings=config.market, clock=clock,
                 clock_offset_ms=self._clock_watch.offset_ms(plan.venue_code),
-                is_halted=self._control.newest.is_halted, is_storage_up=self._recorder.is_storage_up,
+                is_halted=self._control.newest.is_halted,
+                is_storage_up=self._recorder.is_storage_up and self._prints.is_storage_up,
             )  # fmt: skip
             self._publisher.offer(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
             await self._report(found)
@@ -237,18 +254,8 @@ class FeedResident:
 
     async def _plan_loop(self, plan: FeedPlan) -> None:
         """Follow what people change: at once by the log, and by a look every 10 s. Ends if the address changed."""
-        changed = asyncio.Event()
-        listeners = [asyncio.create_task(self._listen(topic, changed)) for topic in ("universes", "venues")]
-        try:
-            while await self._follow(plan):
-                changed.clear()
-                try:
-                    await asyncio.wait_for(changed.wait(), PLAN_EVERY_S)
-                except TimeoutError:
-                    pass
-        finally:
-            for listener in listeners:
-                listener.cancel()
+        while await self._follow(plan):
+            await self.changes.wait(PLAN_EVERY_S)
 
     async def _follow(self, plan: FeedPlan) -> bool:
         """Take the members of now; False when the feed has to begin anew."""
@@ -271,15 +278,6 @@ class FeedResident:
         if new and self._collector.first_heard.is_set():
             await self._missing_add([item.instrument_id for item in new])
         return True
-
-    async def _listen(self, topic: str, changed: asyncio.Event) -> None:
-        while True:
-            try:
-                async for _ in self._context.bus.log_read(topic):
-                    changed.set()
-            except (LogGap, *BUS_ERRORS):
-                changed.set()
-                await asyncio.sleep(1.0)
 
     async def _pause(self, seconds: float) -> None:
         try:

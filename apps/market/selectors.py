@@ -1,4 +1,4 @@
-"""Reads of the market: venues, epochs, instruments, terms, universes; bars through `storage`."""
+"""Reads of the market: venues, epochs, instruments, terms, universes; bars and prints through `storage`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from decimal import Decimal
 from apps.market.errors import EpochMissing
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
 from apps.market.providers.base import Subscription
+from apps.market.storage.prints import StoredPrint, prints_read
 from apps.market.storage.reader import (
     bars_newest_open,
     bars_newest_open_async,
@@ -21,6 +22,7 @@ from apps.market.storage.rows import BAR_DTYPE
 __all__ = [
     "BAR_DTYPE",
     "FeedPlan",
+    "StoredPrint",
     "Terms",
     "bars_newest_open",
     "bars_newest_open_async",
@@ -33,6 +35,7 @@ __all__ = [
     "feed_plan",
     "instrument_by_slug",
     "instruments_listed",
+    "prints_read",
     "terms_now",
     "universe_instruments",
     "venue_by_code",

@@ -2,8 +2,9 @@
 
 from celery import shared_task
 
+from apps.common.jobs import job_work
 from apps.market.selectors import venue_by_code
-from apps.market.services import bars_backfill, instruments_sync, universe_refresh, venues_sync
+from apps.market.services import backfill_share, instruments_sync, universe_refresh, venues_sync
 
 
 @shared_task(name="market.instruments_sync")
@@ -25,6 +26,6 @@ def universe_refresh_task(name: str) -> int:
 
 
 @shared_task(name="market.backfill")
-def backfill_task(venue_code: str, instrument_ids: list[int], timeframe_s: int, start_ns: int, end_ns: int) -> int:
-    """Fill what storage lacks of a span."""
-    return bars_backfill(venue_code, instrument_ids, timeframe_s, start_ns, end_ns).stored
+def backfill_task(job_id: int) -> int:
+    """Do shares of a back-fill until none is free; other workers do the others."""
+    return job_work(job_id, backfill_share)

@@ -1,11 +1,10 @@
-"""How the feed's questions over REST share the venue's limits with everybody else."""
+"""How questions of feeds and back-fills over REST share the venue's limits with everybody else."""
 
 from urllib.parse import urlsplit
 
 from apps.common.bus import Bus
 from apps.common.clocks import wall_ns
 from apps.common.governor import Governor, Limit, Priority, register_limits
-from apps.market.selectors import FeedPlan
 
 TIMEOUT_S = 30.0
 PUBLIC_KEY = "public"
@@ -31,10 +30,10 @@ def limits_register() -> None:
 class VenueThrottle:
     """Waits for a token before a question; back-fill comes after everything else."""
 
-    def __init__(self, bus: Bus, plan: FeedPlan) -> None:
+    def __init__(self, bus: Bus, adapter: str, rest_url: str) -> None:
         self._governor = Governor(bus)
-        self._provider = plan.adapter
-        self._address = urlsplit(plan.rest_url).netloc or plan.adapter
+        self._provider = adapter
+        self._address = urlsplit(rest_url).netloc or adapter
 
     async def take(self, bucket: str) -> None:
         """Wait for a place. Raises `GovernorRefused` when none is free in 30 s, or the bus is gone."""

@@ -18,6 +18,7 @@ from trader.config import config
 
 FILL_COUNT = 500
 RETRY_S = 1.0
+REST = 2.0  # of the loop's time, sending takes a third at most: the bus must be heard meanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -240,9 +241,14 @@ class Logs:
             await self._due.wait()
             await asyncio.sleep(0)
             self._due.clear()
+            began = time.perf_counter()
             self.flush()
-            span_ms = max(config.hub.log_frame_ms, config.hub.log_frame_ms_per_client * len(self.room.clients))
-            await asyncio.sleep(span_ms / 1e3)
+            await asyncio.sleep(self._span_s(time.perf_counter() - began))
+
+    def _span_s(self, flush_took_s: float) -> float:
+        """Return how long to gather before the next frame: longer on a busy machine, where each frame costs more."""
+        span_ms = max(config.hub.log_frame_ms, config.hub.log_frame_ms_per_client * len(self.room.clients))
+        return max(span_ms / 1e3, REST * flush_took_s)
 
     def flush(self) -> None:
         """Send what is new, in one frame for all browsers that are at the same place."""

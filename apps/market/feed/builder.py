@@ -6,66 +6,15 @@ the same connection that lies 250 ms past the bar's end: what was sent before th
 """
 
 from collections import deque
-from decimal import Decimal
 
-import msgspec
-
+from apps.market.feed.candles import MINUTE_NS, SECOND_NS, Accumulator, ClosedBar, Difference, agrees, figures, same
 from apps.market.providers.base import Kline, PrintRow
-from apps.market.storage.rows import EMPTY, REVISED
+from apps.market.storage.rows import DIFFERED, EMPTY, REVISED
 
-SECOND_NS = 1_000_000_000
-MINUTE_NS = 60 * SECOND_NS
 GRACE_NS = 250_000_000
 KEEP_CLOSED_MINUTES = 3
 KEEP_CLOSED_SECONDS = 10
 REMEMBERED_TRADES = 1024
-VOLUME_TOLERANCE = 1e-9
-
-
-class ClosedBar(msgspec.Struct):
-    """A bar that will not change any more, or a revision of one. `known_ns` is the market clock at its close."""
-
-    instrument_id: int
-    timeframe_s: int
-    open_ns: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    turnover: float
-    trades: int
-    flags: int
-    known_ns: int
-    closing_frame_wall_ns: int = 0
-
-
-class Accumulator:
-    """Open, high, low, close, volume and turnover of the prints seen so far in one span."""
-
-    __slots__ = ("close", "first_ns", "high", "last_ns", "low", "open", "trades", "turnover", "volume")
-
-    def __init__(self) -> None:
-        self.first_ns, self.last_ns = 0, 0
-        self.open = self.high = self.low = self.close = 0.0
-        self.volume, self.turnover = Decimal(0), Decimal(0)
-        self.trades = 0
-
-    def add(self, row: PrintRow) -> None:
-        """Take a print in; one that comes late by its stamp may move the open, never the close."""
-        price = float(row.price)
-        if self.trades == 0:
-            self.open = self.high = self.low = self.close = price
-            self.first_ns = self.last_ns = row.market_ns
-        else:
-            self.high, self.low = max(self.high, price), min(self.low, price)
-            if row.market_ns < self.first_ns:
-                self.first_ns, self.open = row.market_ns, price
-            if row.market_ns >= self.last_ns:
-                self.last_ns, self.close = row.market_ns, price
-        self.volume += row.size
-        self.turnover += row.price * row.size
-        self.trades += 1
 
 
 class Making:
@@ -89,7 +38,9 @@ class BarBuilder:
         self.last_close: float | None = None
         self.last_print: PrintRow | None = None
         self.disagreements = 0
+        self.differences: list[Difference] = []  # since the caller last emptied it
         self.duplicate_prints = 0
+        self.fresh: list[PrintRow] = []  # of the newest call, those not seen before
         self.holes: list[tuple[int, int]] = []
         self._minutes: dict[int, Making] = {}
         self._is_heard = False
@@ -134,10 +85,9 @@ class BarBuilder:
     def on_prints(self, rows: list[PrintRow], clock_ns: int, wall_ns: int) -> list[ClosedBar]:
         """Take prints in; return revisions of closed minutes that late ones made."""
         revised: set[int] = set()
-        for row in rows:
-            if not self._is_new(row.trade_id):
-                self.duplicate_prints += 1
-                continue
+        self.fresh = [row for row in rows if self._is_new(row.trade_id)]
+        self.duplicate_prints += len(rows) - len(self.fresh)
+        for row in self.fresh:
             opened = row.market_ns - row.market_ns % MINUTE_NS
             making = self._minute(opened) if opened >= self.next_open_ns else self._minutes.get(opened)
             if making is not None:
@@ -232,9 +182,16 @@ class BarBuilder:
     def _close_by_kline(self, kline: Kline, clock_ns: int, wall_ns: int) -> ClosedBar:
         making = self._minute(kline.open_ns)
         prints = making.prints
-        if making.is_whole and not _agrees(prints, kline):
-            self.disagreements += 1
-        return self._closed(making, self._bar_of_kline(kline, prints.trades, clock_ns, wall_ns))
+        bar = self._bar_of_kline(kline, prints.trades, clock_ns, wall_ns)
+        if making.is_whole and not agrees(prints, kline):
+            self._differ(self._bar_of_prints(prints, kline.open_ns, clock_ns, wall_ns), bar)
+        return self._closed(making, bar)
+
+    def _differ(self, ours: ClosedBar, venue: ClosedBar) -> None:
+        """Note that the venue's bar says something else than the prints did, on the bar too: it stays to be seen."""
+        self.disagreements += 1
+        venue.flags |= DIFFERED
+        self.differences.append(Difference(venue.open_ns, figures(ours), figures(venue)))
 
     def _closed(self, making: Making, bar: ClosedBar) -> ClosedBar:
         making.closed = bar
@@ -251,11 +208,13 @@ class BarBuilder:
             return []
         making.kline = kline
         bar = self._bar_of_kline(kline, making.prints.trades, clock_ns, wall_ns)
-        if _same(bar, making.closed):
+        if same(bar, making.closed):
             return []
-        self.disagreements += 1
+        self._differ(making.closed, bar)
         bar.flags |= REVISED
         making.closed = bar
+        if kline.open_ns + MINUTE_NS == self.next_open_ns:
+            self.last_close = bar.close
         return [bar]
 
     def _revise_from_prints(self, opened: int, clock_ns: int, wall_ns: int) -> ClosedBar | None:
@@ -302,23 +261,3 @@ class BarBuilder:
         bar = self._closed_seconds[opened]
         return ClosedBar(self.instrument_id, 1, opened, bar.open, bar.high, bar.low, bar.close, float(bar.volume),
                          float(bar.turnover), bar.trades, flags, clock_ns)  # fmt: skip
-
-
-def _agrees(prints: Accumulator, kline: Kline) -> bool:
-    if prints.trades == 0 or kline.volume == 0:
-        return prints.trades == 0 and kline.volume == 0
-    return (prints.open, prints.high, prints.low, prints.close) == (
-        kline.open,
-        kline.high,
-        kline.low,
-        kline.close,
-    ) and _close_to(float(prints.volume), kline.volume)
-
-
-def _same(one: ClosedBar, other: ClosedBar) -> bool:
-    prices = (one.open, one.high, one.low, one.close) == (other.open, other.high, other.low, other.close)
-    return prices and _close_to(one.volume, other.volume)
-
-
-def _close_to(one: float, other: float) -> bool:
-    return abs(one - other) <= VOLUME_TOLERANCE * max(abs(one), abs(other), 1e-9)

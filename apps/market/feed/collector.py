@@ -9,9 +9,11 @@ import structlog
 
 from apps.common.clocks import boottime_ns
 from apps.market.feed.books import BookVerdict
-from apps.market.feed.builder import GRACE_NS, MINUTE_NS, ClosedBar
+from apps.market.feed.builder import GRACE_NS
+from apps.market.feed.candles import MINUTE_NS, ClosedBar, minute_words
 from apps.market.feed.catchup import CatchUp
 from apps.market.feed.instrument import InstrumentFeed
+from apps.market.feed.prints import PrintRecorder
 from apps.market.feed.publisher import Publisher
 from apps.market.feed.recorder import Recorder
 from apps.market.providers.base import BookFrame, Connection, Kline, PrintRow, Provider, Subscription, TickerFrame
@@ -30,12 +32,13 @@ class Collector:
         provider: Provider,
         publisher: Publisher,
         recorder: Recorder,
+        prints: PrintRecorder,
         catchup: CatchUp,
         settings: MarketSection,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._provider, self._publisher = provider, publisher
-        self._recorder, self._catchup = recorder, catchup
+        self._recorder, self._prints, self._catchup = recorder, prints, catchup
         self._settings, self._loop = settings, loop
         self._quote_s, self._depth_s = settings.quote_ms / 1000, settings.depth_ms / 1000
         self._ticker_s = settings.ticker_ms / 1000
@@ -94,7 +97,11 @@ class Collector:
             return
         wall = connection.last_frame_wall_ns
         self._closed(instrument, instrument.builder.on_prints(prints, connection.clock_ns, wall))
-        instrument.add_prints(prints)
+        fresh = instrument.builder.fresh
+        if not fresh:
+            return
+        instrument.add_prints(fresh)
+        self._prints.add(instrument_id, fresh)
         self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
         self._publisher.offer_slow(instrument.prints_topic, instrument.prints, self._depth_s)
         self._publisher.offer_slow(instrument.bar_topic, instrument.bar_making, self._depth_s)
@@ -176,6 +183,18 @@ class Collector:
             self._recorder.add(bars)
         if instrument.builder.holes:
             self._holes(instrument)
+        if instrument.builder.differences:
+            self._differences(instrument)
+
+    def _differences(self, instrument: InstrumentFeed) -> None:
+        """Say which minute the venue tells otherwise, and keep the newest for the feed's health."""
+        for found in instrument.builder.differences:
+            log.warning(
+                "feed.bar_differs", symbol=instrument.item.venue_symbol, kind=instrument.item.kind,
+                minute=minute_words(found.open_ns), what=found.words(), then="the venue's bar is kept",
+            )  # fmt: skip
+            instrument.difference = found
+        instrument.builder.differences.clear()
 
     def _holes(self, instrument: InstrumentFeed) -> None:
         for start_ns, end_ns in instrument.builder.holes:

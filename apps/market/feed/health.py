@@ -2,10 +2,12 @@
 
 from apps.common.clocks import boottime_ns, wall_ns
 from apps.market.events import FeedHealth, MarketClock
+from apps.market.feed.candles import minute_words
 from apps.market.feed.collector import Collector
 from apps.market.feed.instrument import InstrumentFeed
 from trader.config.schema import MarketSection
 
+DIFFERENCE_SHOWN_NS = 3_600_000_000_000  # of the market's clock; the bar keeps its flag for ever
 STARTING, READY, STALE, DOWN = "starting", "ready", "stale", "down"
 HALTED, PAUSED, ENDED = "halted", "paused", "ended"
 
@@ -83,6 +85,12 @@ def _detail(collector: Collector, silent: dict[str, float], is_storage_up: bool)
         f"{found.item.venue_symbol} ({found.item.kind}) refused: {found.refused}"
         for found in collector.instruments.values()
         if found.refused
+    ]
+    words += [
+        f"{found.item.venue_symbol} ({found.item.kind}): the venue's bar of {minute_words(found.difference.open_ns)} "
+        f"was not as our prints made it: {found.difference.words()}; the venue's is kept"
+        for found in collector.instruments.values()
+        if found.difference and collector.market_ns - found.difference.open_ns < DIFFERENCE_SHOWN_NS
     ]
     if not is_storage_up:
         words.append("storage does not answer: bars wait")

@@ -6,6 +6,7 @@ from apps.common.clocks import wall_ns
 from apps.market.events import BarMaking, BookTop, Prints, Quote, Ticker
 from apps.market.feed.books import LocalBook
 from apps.market.feed.builder import BarBuilder
+from apps.market.feed.candles import Difference
 from apps.market.providers.base import Connection, PrintRow, Subscription, TickerFrame
 
 LEVELS = 12
@@ -29,6 +30,7 @@ class InstrumentFeed:
         self.receive_wall_ns = 0
         self.sent_ns = 0
         self.was_ready = False
+        self.difference: Difference | None = None  # the newest minute that the venue tells otherwise
         self._prints: deque[tuple[int, float, float, int]] = deque(maxlen=PRINTS_SHOWN)
         self._figures: dict[str, float] = {}
         number = item.instrument_id

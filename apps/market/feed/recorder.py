@@ -1,7 +1,7 @@
 """Closed bars on their way: first into storage, then onto their streams, in this order and never the other."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -15,8 +15,9 @@ from apps.common.bus import Bus
 from apps.common.clocks import wall_ns
 from apps.common.redis_clients import BUS_ERRORS
 from apps.market.events import Bar, BarsClosed
-from apps.market.feed.builder import ClosedBar
+from apps.market.feed.candles import ClosedBar
 from apps.market.feed.coarse import MINUTE_S, SECOND_NS, Bucket, buckets_touched, coarse_of
+from apps.market.feed.lanes import Lane
 from apps.market.storage.reader import bars_read_many_async
 from apps.market.storage.rows import BAR_DTYPE, Bars
 from apps.market.storage.writer import bars_write_async
@@ -24,48 +25,18 @@ from apps.market.storage.writer import bars_write_async
 log = structlog.get_logger(__name__)
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 GATHER_S = 0.001  # confirmations of one minute arrive within it, and go as one batch
-WAITING_LIMIT = 200_000  # bars kept while the database is away; past it the oldest go, and back-fill brings them
-UNSENT_LIMIT = 5_000
+STEP_BACK_S = 0.1  # longest wait of others for minutes on their way
 PER_MESSAGE = 500
 STORAGE_ERRORS = (DatabaseError, PoolTimeout, OSError, TimeoutError)
 FIELDS = tuple(BAR_DTYPE.names or ())
 
 
-class Lane:
-    """Bars that wait for one writer: a desk's minutes must not wait behind a crowd of seconds."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, deque[Bars]] = defaultdict(deque)
-        self.bars = 0
-        self.wake, self.idle = asyncio.Event(), asyncio.Event()
-        self.idle.set()
-        self.unsent: deque[tuple[str, BarsClosed]] = deque(maxlen=UNSENT_LIMIT)
-
-    def add(self, timeframe_s: int, bars: Bars) -> None:
-        """Queue bars; past the limit the oldest of their timeframe go, and back-fill brings them."""
-        queue = self.waiting[timeframe_s]
-        queue.append(bars)
-        self.bars += len(bars)
-        while self.bars > WAITING_LIMIT and len(queue) > 1:
-            dropped = queue.popleft()
-            self.bars -= len(dropped)
-            log.error("feed.bars_dropped", bars=len(dropped), timeframe_s=timeframe_s, then="back-fill brings them")
-        self.idle.clear()
-        self.wake.set()
-
-    def take(self, timeframe_s: int) -> Bars | None:
-        """Return all that waits of a timeframe as one batch."""
-        queue = self.waiting[timeframe_s]
-        if not queue:
-            return None
-        bars = np.concatenate(queue) if len(queue) > 1 else queue[0]
-        queue.clear()
-        self.bars -= len(bars)
-        return bars
-
-
 class Recorder:
-    """The only writer of one feed. Batches form by themselves: what closes during a commit goes with the next."""
+    """The only writer of one feed's bars. Batches form by themselves: what closes during a commit goes with the next.
+
+    Three lanes, each with a connection of its own, so that a minute that closes, for which a desk waits, never waits
+    behind others: `minutes` as they close live, `seconds`, and `filled`, which are back-filled and coarser ones.
+    """
 
     def __init__(
         self,
@@ -80,8 +51,8 @@ class Recorder:
         self._pool, self._bus = pool, bus
         self._venue, self._epoch_id, self._fence = venue, epoch_id, fence
         self._coarse = [timeframe for timeframe in coarse_timeframes_s if timeframe % 60 == 0 and timeframe > 60]
-        self._minutes, self._seconds = Lane(), Lane()
-        self._frames: dict[tuple[int, int, int], int] = {}
+        self._minutes, self._seconds, self._filled = Lane(), Lane(), Lane()
+        self._frames: dict[tuple[int, int], int] = {}  # (instrument, minute): when its closing frame came
         self._dirty: dict[int, set[Bucket]] = defaultdict(set)
         self._wake_coarse = asyncio.Event()
         self._held: AsyncExitStack | None = None
@@ -90,26 +61,31 @@ class Recorder:
         self.stored = 0
 
     def add(self, bars: list[ClosedBar]) -> None:
-        """Take closed bars in; they are stored and sent by `run`."""
-        by_timeframe: dict[int, list[ClosedBar]] = defaultdict(list)
-        for bar in bars:
-            by_timeframe[bar.timeframe_s].append(bar)
-            if bar.closing_frame_wall_ns:
-                self._frames[(bar.timeframe_s, bar.instrument_id, bar.open_ns)] = bar.closing_frame_wall_ns
-        for timeframe_s, closed in by_timeframe.items():
-            self.add_rows(timeframe_s, _rows(closed))
+        """Take in bars that have just closed; they are stored and sent by `run` and `run_seconds`."""
+        minutes = [bar for bar in bars if bar.timeframe_s == MINUTE_S]
+        for bar in minutes:
+            self._frames[(bar.instrument_id, bar.open_ns)] = bar.closing_frame_wall_ns
+        if minutes:
+            self._minutes.add(MINUTE_S, minutes)
+        if len(minutes) < len(bars):
+            self._seconds.add(1, [bar for bar in bars if bar.timeframe_s != MINUTE_S])
 
     def add_rows(self, timeframe_s: int, bars: Bars) -> None:
-        """Take bars in as rows, as a back-fill has them."""
+        """Take bars in as rows, as a back-fill and coarser timeframes have them; they go by `run_filled`."""
         if len(bars):
-            self._lane(timeframe_s).add(timeframe_s, bars)
+            self._filled.add(timeframe_s, bars)
 
     async def drained(self) -> None:
         """Return when nothing waits to be stored or sent."""
-        await asyncio.gather(self._minutes.idle.wait(), self._seconds.idle.wait())
+        await asyncio.gather(*[lane.idle.wait() for lane in (self._minutes, self._seconds, self._filled)])
+
+    async def minutes_first(self) -> None:
+        """Let minutes that are on their way pass, for a moment: with storage or bus away they may take long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._minutes.idle.wait(), STEP_BACK_S)
 
     async def run(self) -> None:
-        """Store and send minutes and coarser for ever. Raises `LeaseLost` when the feed's lease has passed on."""
+        """Store and send closed minutes for ever. Raises `LeaseLost` when the feed's lease has passed on."""
         try:
             await self._run(self._minutes)
         finally:
@@ -119,19 +95,22 @@ class Recorder:
         """The same for one-second bars."""
         await self._run(self._seconds)
 
+    async def run_filled(self) -> None:
+        """The same for bars of a back-fill, and for coarser ones."""
+        await self._run(self._filled)
+
     async def _run(self, lane: Lane) -> None:
         while True:
             await lane.wake.wait()
             await asyncio.sleep(GATHER_S)
+            if lane is not self._minutes:
+                await self.minutes_first()
             lane.wake.clear()
             for timeframe_s in sorted(lane.waiting):
                 await self._store(lane, timeframe_s)
             await self._send_unsent(lane)
             if not lane.wake.is_set() and not lane.unsent:
                 lane.idle.set()
-
-    def _lane(self, timeframe_s: int) -> Lane:
-        return self._minutes if timeframe_s >= MINUTE_S else self._seconds
 
     async def run_coarse(self) -> None:
         """Derive coarser bars from what was stored, for ever, beside the minutes and not before them."""
@@ -147,35 +126,38 @@ class Recorder:
         bars = lane.take(timeframe_s)
         if bars is None:
             return
-        stored = await self._write(timeframe_s, bars)
+        stored = await self._write(lane, timeframe_s, bars)
         self.stored += len(stored)
         self._queue_messages(lane, timeframe_s, stored)
         await self._send_unsent(lane)
         if timeframe_s == MINUTE_S:
             self._mark_dirty(stored)
+        if lane is self._minutes and not lane.waiting[MINUTE_S]:
+            self._frames.clear()  # of bars that storage held already, and that nobody is told again
 
-    async def _write(self, timeframe_s: int, bars: Bars) -> Bars:
+    async def _write(self, lane: Lane, timeframe_s: int, bars: Bars) -> Bars:
         """Write until it is durable; a database that is away is waited for, and said."""
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                stored = await self._write_once(timeframe_s, bars)
+                stored = await self._write_once(lane, timeframe_s, bars)
                 self.is_storage_up = True
                 return stored
             except STORAGE_ERRORS as error:
-                await self._let_go()
+                if lane is self._minutes:
+                    await self._let_go()
                 if self.is_storage_up:
                     log.warning("feed.storage_away", bars=len(bars), error=str(error))
                 self.is_storage_up = False
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, LONGEST_RETRY_S)
 
-    async def _write_once(self, timeframe_s: int, bars: Bars) -> Bars:
+    async def _write_once(self, lane: Lane, timeframe_s: int, bars: Bars) -> Bars:
         """Write: minutes over a connection that is kept, because asking the pool costs a round trip."""
         write = partial(
             bars_write_async, epoch_id=self._epoch_id, timeframe_s=timeframe_s, bars=bars, fence=self._fence
         )
-        if timeframe_s != MINUTE_S:
+        if lane is not self._minutes:
             async with self._pool.connection() as connection:
                 return await write(connection)
         if self._held is None:
@@ -198,7 +180,7 @@ class Recorder:
 
     def _bar(self, timeframe_s: int, row: tuple, now: int) -> Bar:
         values = dict(zip(FIELDS, row, strict=True))
-        frame_ns = self._frames.pop((timeframe_s, values["instrument_id"], values["open_ns"]), 0)
+        frame_ns = self._frames.pop((values["instrument_id"], values["open_ns"]), 0) if timeframe_s == MINUTE_S else 0
         return Bar(**values, closing_frame_wall_ns=frame_ns, feed_wall_ns=now)
 
     async def _send_unsent(self, lane: Lane) -> None:
@@ -235,11 +217,3 @@ class Recorder:
         bars = coarse_of(minutes, timeframe_s)
         wanted = [key in buckets for key in zip(bars["instrument_id"].tolist(), bars["open_ns"].tolist(), strict=True)]
         self.add_rows(timeframe_s, bars[np.array(wanted, dtype=bool)] if len(bars) else bars)
-
-
-def _rows(closed: list[ClosedBar]) -> Bars:
-    rows = np.zeros(len(closed), dtype=BAR_DTYPE)
-    for name in FIELDS:
-        if name != "revision":
-            rows[name] = [getattr(bar, name) for bar in closed]
-    return rows

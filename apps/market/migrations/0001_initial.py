@@ -24,6 +24,18 @@ CREATE TABLE {table} (
     PRIMARY KEY (epoch_id, instrument_id, timeframe_s, source, open_ns, revision)
 ) PARTITION BY RANGE (open_ns)
 """
+PRINTS = """
+CREATE TABLE market_print_day (
+    epoch_id bigint NOT NULL,
+    instrument_id bigint NOT NULL,
+    market_ns bigint NOT NULL,
+    trade_id text NOT NULL,
+    price numeric(38, 18) NOT NULL,
+    size numeric(38, 18) NOT NULL,
+    side smallint NOT NULL,
+    PRIMARY KEY (epoch_id, instrument_id, market_ns, trade_id)
+) PARTITION BY RANGE (market_ns)
+"""
 BAR_TABLES = ("market_bar_day", "market_bar_month", "market_bar_year")
 
 
@@ -149,9 +161,10 @@ class Migration(migrations.Migration):
             model_name='epoch',
             constraint=models.UniqueConstraint(condition=models.Q(('is_current', True)), fields=('venue',), name='one_current_epoch_per_venue'),
         ),
-        # bars: raw SQL, because Django does not manage partitioned tables (apps/market/storage)
+        # bars and prints: raw SQL, because Django does not manage partitioned tables (apps/market/storage)
         *[
             migrations.RunSQL(BARS.format(table=table), reverse_sql=f"DROP TABLE {table}")
             for table in BAR_TABLES
         ],
+        migrations.RunSQL(PRINTS, reverse_sql="DROP TABLE market_print_day"),
     ]

@@ -1,6 +1,6 @@
 """Writes of the market: what other apps and the admin call."""
 
-from apps.market.services.backfill import bars_backfill
+from apps.market.services.backfill import backfill_begin, backfill_share
 from apps.market.services.epochs import epoch_begin, epoch_resume_or_begin
 from apps.market.services.instruments import instruments_store, instruments_sync, venues_sync
 from apps.market.services.universes import (
@@ -13,7 +13,8 @@ from apps.market.services.universes import (
 from apps.market.services.venues import exchange_configuration, provider_for, venue_check, venue_save
 
 __all__ = [
-    "bars_backfill",
+    "backfill_begin",
+    "backfill_share",
     "epoch_begin",
     "epoch_resume_or_begin",
     "exchange_configuration",

@@ -10,7 +10,7 @@ from apps.market.errors import VenueRefused
 from apps.market.events import VenueChanged
 from apps.market.models import Epoch, Venue
 from apps.market.providers import ADAPTERS, configuration_make, provider_make
-from apps.market.providers.base import Provider
+from apps.market.providers.base import Provider, Throttle
 from apps.market.services.audit import audited
 
 
@@ -19,9 +19,9 @@ def exchange_configuration(venue: Venue) -> dict[str, Any]:
     return configuration_make(venue.adapter, venue.rest_url, venue.socket_url)
 
 
-def provider_for(venue: Venue) -> Provider:
-    """Return a provider of this venue's public data for a question or two."""
-    return provider_make(venue.adapter, venue.rest_url, venue.socket_url)
+def provider_for(venue: Venue, throttle: Throttle | None = None) -> Provider:
+    """Return a provider of this venue's public data; without a throttle, for a question or two."""
+    return provider_make(venue.adapter, venue.rest_url, venue.socket_url, throttle=throttle)
 
 
 def venue_save(venue: Venue, *, by: str) -> Venue:

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-EMPTY, BACKFILLED, LATE, REVISED = 1, 2, 4, 8
-"""Flags of a bar: no prints; from the venue's klines instead of the feed; stored late; a corrected revision."""
+EMPTY, BACKFILLED, LATE, REVISED, DIFFERED = 1, 2, 4, 8, 16
+"""Flags of a bar: no prints; from the venue's klines instead of the feed; stored late; a corrected revision; the
+venue's figures, where the prints that we heard made others."""
 
 BAR_DTYPE = np.dtype(
     [

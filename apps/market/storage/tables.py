@@ -1,7 +1,7 @@
-"""Where a bar lives: three parent tables, each partitioned by the bar's open time.
+"""Where bars and prints live: parent tables, each partitioned by market time.
 
-A minute and finer is cut by day, up to an hour by month, a day and coarser by year. Partitions are made when
-a bar needs one, for any date: a replay of 2018 and today's market stand beside each other.
+Prints, and bars of a minute and finer, are cut by day, bars up to an hour by month, of a day and coarser by year.
+Partitions are made when a row needs one, for any date: a replay of 2018 and today's market stand beside each other.
 """
 
 from dataclasses import dataclass
@@ -31,11 +31,12 @@ COLUMNS = (
 )
 
 PARENTS = ("market_bar_day", "market_bar_month", "market_bar_year")
+PRINTS = "market_print_day"
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition: its name, its parent and the span of open times `[from_ns, to_ns)` it holds."""
+    """One partition: its name, its parent and the span of market times `[from_ns, to_ns)` it holds."""
 
     parent: str
     name: str
@@ -52,11 +53,16 @@ def parent_of(timeframe_s: int) -> str:
     return "market_bar_year"
 
 
+def prints_partition_of(market_ns: int) -> Partition:
+    """Return the partition that holds the prints of this moment's day."""
+    midnight = _midnight(market_ns)
+    return Partition(PRINTS, f"{PRINTS}_{midnight:%Y%m%d}", _ns(midnight), _ns(midnight + timedelta(days=1)))
+
+
 def partition_of(timeframe_s: int, open_ns: int) -> Partition:
     """Return the partition that holds a bar of this timeframe and open time."""
     parent = parent_of(timeframe_s)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=open_ns // NANOSECONDS)
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = _midnight(open_ns)
     if parent == "market_bar_day":
         start, end, label = midnight, midnight + timedelta(days=1), f"{midnight:%Y%m%d}"
     elif parent == "market_bar_month":
@@ -72,7 +78,7 @@ def partitions_sql(partitions: list[Partition]) -> str:
     """Return one batch of statements that makes those partitions which do not exist.
 
     A table is made apart and then attached: attaching needs a weaker lock on the parent than `PARTITION OF`,
-    so that nobody who reads or writes bars waits for it.
+    so that nobody who reads or writes rows waits for it.
     """
     statements = [f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})"]
     statements += [_make_sql(partition) for partition in partitions]
@@ -87,6 +93,11 @@ def _make_sql(partition: Partition) -> str:
             FOR VALUES FROM ({partition.from_ns}) TO ({partition.to_ns});
     END IF;
 END $$"""
+
+
+def _midnight(market_ns: int) -> datetime:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=market_ns // NANOSECONDS)
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _ns(moment: datetime) -> int:

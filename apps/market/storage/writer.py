@@ -33,7 +33,8 @@ def _wanted_partitions(timeframe_s: int, bars: Bars) -> list[Partition]:
     return sorted(found, key=lambda partition: partition.from_ns)
 
 
-def _unknown(partitions: Iterable[Partition]) -> list[Partition]:
+def partitions_unknown(partitions: Iterable[Partition]) -> list[Partition]:
+    """Return those that this process has not seen or made yet."""
     return [partition for partition in partitions if partition.name not in _known_partitions]
 
 
@@ -55,7 +56,7 @@ async def bars_write_async(
         return bars
     bars = rows.newest_per_key(bars)
     partitions = _wanted_partitions(timeframe_s, bars)
-    await _make_partitions_async(connection, _unknown(partitions))
+    await partitions_make_async(connection, partitions_unknown(partitions))
     batch = {"epoch_id": epoch_id, "timeframe_s": timeframe_s, "source": source}
     for _ in range(2):
         try:
@@ -65,7 +66,7 @@ async def bars_write_async(
         except errors.UniqueViolation:
             break  # some are there: the staging table tells which
         except errors.CheckViolation:
-            await _make_partitions_async(connection, partitions)  # one of ours went missing: a restored database
+            await partitions_make_async(connection, partitions)  # one of ours went missing: a restored database
     return await _merge_async(connection, bars, batch, fence)
 
 
@@ -77,7 +78,7 @@ async def _insert_async(connection: AsyncConnection, bars: Bars, batch: Batch, f
     cursor = await connection.execute(statements.insert(batch["timeframe_s"]), parameters)
     answer = await cursor.fetchall()
     if fence is not None and answer[0][0] != number:
-        raise _fence_lost(fence, answer[0][0])
+        raise fence_lost(fence, answer[0][0])
     added = {(instrument, opened) for _, instrument, opened in answer}
     keys = zip(arrays["instrument_id"], arrays["open_ns"], strict=True)
     is_new = np.fromiter((found in added for found in keys), dtype=bool, count=len(bars))
@@ -119,15 +120,17 @@ async def _check_fence_async(cursor, fence: Fence) -> None:
     await cursor.execute("SELECT fence FROM common_lease WHERE kind = %s AND key = %s", (kind, key))
     row = await cursor.fetchone()
     if row is None or row[0] != number:
-        raise _fence_lost(fence, row[0] if row else None)
+        raise fence_lost(fence, row[0] if row else None)
 
 
-def _fence_lost(fence: tuple[str, str, int], found: int | None) -> LeaseLost:
+def fence_lost(fence: tuple[str, str, int], found: int | None) -> LeaseLost:
+    """Return the error of a writer whose lease storage sees with another."""
     held = "no lease" if found is None else f"fence {found}"
     return LeaseLost(f"lease {fence[0]}/{fence[1]}: storage sees {held}, this feed holds {fence[2]}; it stops")
 
 
-async def _make_partitions_async(connection: AsyncConnection, partitions: list[Partition]) -> None:
+async def partitions_make_async(connection: AsyncConnection, partitions: list[Partition]) -> None:
+    """Make the partitions that are missing, one maker at a time over all processes."""
     if not partitions:
         return
     async with connection.transaction():
@@ -141,7 +144,7 @@ def bars_write(*, epoch_id: int, timeframe_s: int, bars: Bars, source: int = SOU
         return bars
     bars = rows.newest_per_key(bars)
     partitions = _wanted_partitions(timeframe_s, bars)
-    _make_partitions(_unknown(partitions))
+    _make_partitions(partitions_unknown(partitions))
     body = rows.pack(bars, epoch_id=epoch_id, timeframe_s=timeframe_s, source=source)
     for _ in range(2):
         try:
@@ -153,6 +156,15 @@ def bars_write(*, epoch_id: int, timeframe_s: int, bars: Bars, source: int = SOU
         except errors.CheckViolation:
             _make_partitions(partitions)
     return _merge(timeframe_s, body)
+
+
+def partitions_ready(timeframes_s: Iterable[int], bars: Bars) -> None:
+    """Make what these bars need in these timeframes, in a transaction of its own.
+
+    For those who write inside a longer one: it would keep others from making partitions until it ends.
+    """
+    wanted = {partition for timeframe_s in timeframes_s for partition in _wanted_partitions(timeframe_s, bars)}
+    _make_partitions(partitions_unknown(wanted))
 
 
 def _copy(statement: str, body: bytearray) -> None:

@@ -12,6 +12,7 @@ from apps.common.errors import ShareLost
 from apps.common.jobs import (
     job_cancel,
     job_create,
+    job_log,
     job_work,
     jobs_wake,
     share_claim,
@@ -167,3 +168,32 @@ def test_two_workers_one_killed_every_share_is_counted_once():
     assert sorted(written, key=int) == [str(n) for n in range(40)]
     assert Job.objects.count() == 1
     connection.close()
+
+
+def test_a_share_that_writes_for_long_holds_up_neither_the_others_nor_a_cancel():
+    job = make(2)
+    slow, quick = share_claim(job.pk), share_claim(job.pk)
+    inside, over = threading.Event(), threading.Event()
+
+    def write_slowly():
+        with share_finish(slow):
+            job_log(job.pk, "written, not committed")
+            inside.set()
+            assert over.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=write_slowly)
+    thread.start()
+    try:
+        assert inside.wait(30)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        with share_finish(quick):
+            pass
+        job_cancel(job.pk, by="tester")
+        assert state(job) == ("running", 1)
+    finally:
+        over.set()
+        thread.join()
+        connection.close()
+    assert state(job) == ("done", 2)

@@ -4,15 +4,15 @@ import psycopg
 import pytest
 from django.db import connection
 
-from apps.market.storage.tables import PARENTS
+from apps.market.storage.tables import PARENTS, PRINTS
 
 
 @pytest.fixture
 def hot_bars_emptied(transactional_db):
-    """Empty the bar tables afterwards: Django's flush does not know them."""
+    """Empty the tables of bars and prints afterwards: Django's flush does not know them."""
     yield
     with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {', '.join(PARENTS)}")
+        cursor.execute(f"TRUNCATE {', '.join((*PARENTS, PRINTS))}")
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 import pytest
 from django.urls import reverse
 
-from apps.common.models import AuditEntry
+from apps.common.models import AuditEntry, Job
 from apps.common.outbox import outbox_read
 from apps.market.models import Universe, Venue
-from tests.apps.market.factories import epoch_make, instrument_make, venue_make
+from apps.market.selectors import epoch_current
+from apps.market.storage.writer import bars_write
+from tests.apps.market.factories import epoch_make, instrument_make, minutes_make, venue_make
 
 pytestmark = pytest.mark.django_db
 
@@ -113,3 +115,25 @@ def test_what_the_venue_writes_cannot_be_edited_by_hand(admin_client, market) ->
     url = reverse("admin:market_instrument_change", args=[bitcoin.pk])
     assert admin_client.post(url, {"symbol": "X/Y"}).status_code == 403
     assert admin_client.get(reverse("admin:market_epoch_add")).status_code == 403
+
+
+def test_missing_minutes_are_filled_by_a_job_that_is_shown_and_can_be_stopped(admin_client, market) -> None:
+    venue, bitcoin, _ = market
+    universe = Universe.objects.create(name="mine", venue=venue)
+    universe.members.set([bitcoin])
+    ask = {"action": "backfill", "_selected_action": [universe.pk]}
+    answer = admin_client.post(reverse("admin:market_universe_changelist"), ask, follow=True)
+    assert "Let the feed collect them first" in answer.content.decode()
+    bars_write(epoch_id=epoch_current(venue.code).pk, timeframe_s=60, bars=minutes_make(bitcoin.pk, 2))
+    answer = admin_client.post(reverse("admin:market_universe_changelist"), ask, follow=True)
+    job = Job.objects.get()
+    assert f"job {job.pk} with {job.total} shares has begun" in answer.content.decode()
+    assert (job.total, job.by) == (31, "admin")  # thirty days touch thirty-one
+    shown = admin_client.get(reverse("admin:common_job_changelist")).content.decode()
+    assert "0 of 31" in shown
+    stop = {"action": "cancel", "_selected_action": [job.pk]}
+    admin_client.post(reverse("admin:common_job_changelist"), stop, follow=True)
+    job.refresh_from_db()
+    assert job.state == Job.State.CANCELLED
+    page = admin_client.get(reverse("admin:common_job_change", args=[job.pk])).content.decode()
+    assert "cancel asked by admin" in page

@@ -5,7 +5,8 @@ from itertools import count
 
 import pytest
 
-from apps.market.feed.builder import GRACE_NS, MINUTE_NS, SECOND_NS, BarBuilder
+from apps.market.feed.builder import GRACE_NS, BarBuilder
+from apps.market.feed.candles import MINUTE_NS, SECOND_NS
 from apps.market.providers.base import Kline, PrintRow
 from apps.market.storage.rows import EMPTY, REVISED
 from tests.apps.market.factories import BASE_NS

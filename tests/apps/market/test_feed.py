@@ -69,6 +69,26 @@ async def test_bars_in_storage_equal_the_venues_and_coarser_ones_follow(tmp_path
             live = await bars_read_async(feed.context.pool, feed.epoch_id, numbers[0], 60, start_ns, end_ns)
             assert not (live["flags"] & BACKFILLED).any()
             assert (live["trades"][1:] > 0).all()
+            await _assert_prints_make_the_bars(feed, start_ns + MINUTE_NS, end_ns)
+
+
+async def _assert_prints_make_the_bars(feed, start_ns: int, end_ns: int) -> None:
+    """What is stored of the prints, summed by minute, is what the bars say, none twice."""
+    await feed.resident._prints.flush()
+    async with feed.context.pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT instrument_id, market_ns / %(minute)s * %(minute)s, sum(size)::float8, count(*),"
+            " count(DISTINCT trade_id), max(price)::float8, min(price)::float8 FROM market_print_day"
+            " WHERE epoch_id = %(epoch)s AND market_ns >= %(start)s AND market_ns < %(end)s GROUP BY 1, 2",
+            {"minute": MINUTE_NS, "epoch": feed.epoch_id, "start": start_ns, "end": end_ns},
+        )
+        found = {row[:2]: row[2:] for row in await cursor.fetchall()}
+    for number in feed.collector.instruments:
+        for bar in await bars_read_async(feed.context.pool, feed.epoch_id, number, 60, start_ns, end_ns):
+            volume, count, distinct, high, low = found[(number, int(bar["open_ns"]))]
+            assert count == distinct == bar["trades"]
+            assert (high, low) == (bar["high"], bar["low"])
+            assert abs(volume - bar["volume"]) <= 1e-9 * volume
 
 
 async def until_stored(feed, timeframe_s: int, open_ns: int) -> None:

@@ -11,8 +11,9 @@ from apps.common.bus import Bus
 from apps.common.database import async_pool
 from apps.common.errors import LeaseLost
 from apps.common.leases import LeaseKeeper
+from apps.market.feed import lanes
 from apps.market.feed import recorder as recorder_module
-from apps.market.feed.builder import ClosedBar
+from apps.market.feed.candles import ClosedBar
 from apps.market.feed.recorder import Recorder
 from apps.market.storage.reader import bars_read_async
 from tests.apps.market.factories import BASE_NS, MINUTE_NS
@@ -77,7 +78,8 @@ async def recording():
         pool=lent, bus=streams, venue="bybit-sim", epoch_id=1, fence=("feed", "bybit-sim/0", lease.fence),
         coarse_timeframes_s=[300, 60],
     )  # fmt: skip
-    tasks = [asyncio.create_task(run()) for run in (recorder.run, recorder.run_seconds, recorder.run_coarse)]
+    runs = (recorder.run, recorder.run_seconds, recorder.run_filled, recorder.run_coarse)
+    tasks = [asyncio.create_task(run()) for run in runs]
     yield recorder, lent, streams, tasks
     for task in tasks:
         task.cancel()
@@ -180,7 +182,7 @@ async def test_a_feed_whose_lease_has_passed_on_stops(recording) -> None:
 
 async def test_bars_beyond_the_limit_make_room_and_are_left_to_the_backfill(recording, monkeypatch) -> None:
     recorder, pool, streams, _ = recording
-    monkeypatch.setattr(recorder_module, "WAITING_LIMIT", 3)
+    monkeypatch.setattr(lanes, "WAITING_LIMIT", 3)
     pool.is_up = False
     recorder.add([_bar(0)])
     await until(lambda: not recorder.is_storage_up)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from apps.common.models import AuditEntry, Outbox
+from apps.common.models import AuditEntry, Job, Outbox
 from apps.common.outbox import outbox_read
 from apps.market.errors import BackfillRefused, EpochMissing, UniverseRefused, VenueRefused
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
@@ -22,7 +22,7 @@ from apps.market.selectors import (
     venue_by_code,
 )
 from apps.market.services import (
-    bars_backfill,
+    backfill_begin,
     epoch_begin,
     epoch_resume_or_begin,
     exchange_configuration,
@@ -32,6 +32,7 @@ from apps.market.services import (
     universe_save,
     venue_save,
 )
+from apps.market.storage.tables import PARENTS, PRINTS
 from apps.market.storage.writer import bars_write
 from tests.apps.market.factories import BASE_NS, MINUTE_NS, epoch_make, instrument_make, minutes_make, venue_make
 
@@ -244,12 +245,21 @@ def test_a_backfill_older_than_the_retention_is_refused_with_that_reason() -> No
     epoch = epoch_make(venue)
     instrument = instrument_make(venue)
     bars_write(epoch_id=epoch.pk, timeframe_s=60, bars=minutes_make(instrument.pk, 2))
+    ids = [instrument.pk]
     with pytest.raises(BackfillRefused, match=r"older than the hot retention: one-minute bars are kept for 30 days"):
-        bars_backfill("bybit-sim", [instrument.pk], 60, BASE_NS - 31 * DAY_NS, BASE_NS)
+        backfill_begin("bybit-sim", ids, 60, BASE_NS - 31 * DAY_NS, BASE_NS, by="ann")
     with pytest.raises(BackfillRefused, match="no history finer than a minute"):
-        bars_backfill("bybit-sim", [instrument.pk], 1, BASE_NS, BASE_NS + MINUTE_NS)
+        backfill_begin("bybit-sim", ids, 1, BASE_NS, BASE_NS + MINUTE_NS, by="ann")
     with pytest.raises(BackfillRefused, match="ends before it begins"):
-        bars_backfill("bybit-sim", [instrument.pk], 60, BASE_NS, BASE_NS)
+        backfill_begin("bybit-sim", ids, 60, BASE_NS, BASE_NS, by="ann")
+    assert not Job.objects.exists()
+
+
+def test_a_backfill_before_the_feed_has_stored_anything_is_refused() -> None:
+    venue = venue_make()
+    epoch_make(venue)
+    with pytest.raises(BackfillRefused, match="Let the feed collect them first"):
+        backfill_begin("bybit-sim", [instrument_make(venue).pk], by="ann")
 
 
 def test_a_backfill_that_lacks_nothing_asks_nobody() -> None:
@@ -257,11 +267,11 @@ def test_a_backfill_that_lacks_nothing_asks_nobody() -> None:
     epoch = epoch_make(venue)
     instrument = instrument_make(venue)
     bars_write(epoch_id=epoch.pk, timeframe_s=60, bars=minutes_make(instrument.pk, 3))
-    done = bars_backfill("bybit-sim", [instrument.pk], 60, BASE_NS, BASE_NS + 3 * MINUTE_NS)
-    assert (done.missing, done.stored) == (0, 0)
+    assert backfill_begin("bybit-sim", [instrument.pk], 60, BASE_NS, BASE_NS + 3 * MINUTE_NS, by="ann") is None
+    assert not Job.objects.exists()
 
 
-def test_the_migration_makes_the_three_bar_tables() -> None:
+def test_the_migration_makes_the_tables_of_bars_and_prints() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p' AND relname LIKE 'market_bar_%%'")
-        assert {row[0] for row in cursor.fetchall()} == {"market_bar_day", "market_bar_month", "market_bar_year"}
+        cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'p' AND relname ~ '^market_(bar|print)_'")
+        assert {row[0] for row in cursor.fetchall()} == {*PARENTS, PRINTS}

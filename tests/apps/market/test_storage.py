@@ -202,6 +202,6 @@ class TestAsyncWriter:
             await psycopg.AsyncConnection.connect(dsn, autocommit=True) as two,
         ):
             parts = [partition_of(60, old)]
-            await asyncio.gather(*[writer._make_partitions_async(connection_, parts) for connection_ in (one, two)])
+            await asyncio.gather(*[writer.partitions_make_async(connection_, parts) for connection_ in (one, two)])
             row = await (await one.execute("SELECT to_regclass(%s)::text", (parts[0].name,))).fetchone()
         assert row == (parts[0].name,)
