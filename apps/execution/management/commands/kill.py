@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
+from django.http import HttpRequest
 
 from apps.execution.selectors import sweeps_since
 from apps.risk.services import KillError, KillReleaseRefused, KillResult, kill_engage_sync, kill_release_sync
@@ -102,12 +103,21 @@ class Command(BaseCommand):
         else:
             password = getpass.getpass(f"Password of {options['user']}: ")
         try:
-            found = authenticate(None, username=options["user"], password=password)
+            found = authenticate(_request(), username=options["user"], password=password)
         except DatabaseError as error:
             raise CommandError(f"Not released: the database does not answer, and a release needs it: {error}") from None
         if not isinstance(found, User) or found.role not in RELEASERS:
-            raise CommandError("Not released: wrong name or password, or not a trader.")
+            raise CommandError(
+                "Not released: wrong name or password, not a trader, or locked for a while after repeated failures."
+            )
         return found
+
+
+def _request() -> HttpRequest:
+    """What the lock-out counts by: failures at a shell are failures from this machine."""
+    request = HttpRequest()
+    request.path, request.META = "manage.py kill", {"REMOTE_ADDR": "127.0.0.1"}
+    return request
 
 
 def _words(sweep: Any) -> str:
@@ -118,4 +128,6 @@ def _words(sweep: Any) -> str:
         parts.append(f"{sweep.foreign} foreign orders left alone")
     if sweep.seconds_left:
         parts.append(f"about {sweep.seconds_left:.0f} s at the venue's rate")
+    if sweep.why:
+        parts.append(f"because: {sweep.why}")
     return ", ".join(parts) + (": done." if sweep.finished_at else ".")
