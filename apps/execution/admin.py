@@ -58,7 +58,9 @@ class ReconciliationAdmin(ReadOnly):
 class KillSweepAdmin(ReadOnly):
     """How the kill switch was carried out at each account."""
 
-    list_display = ("started_at", "account", "scope", "flatten", "found", "left", "positions_left", "finished_at")
+    list_display = (
+        "started_at", "account", "scope", "flatten", "found", "left", "positions_left", "why", "finished_at",
+    )  # fmt: skip
 
 
 @admin.register(DeskCommand)

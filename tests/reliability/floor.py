@@ -19,18 +19,27 @@ from typing import Any
 import psycopg
 
 from tests.apps.execution.living import MINUTE_NS, ROOT, SPOT, START_NS, WARM, Exchange, file_make, prices_make
+from tests.apps.execution.pace import LONG_S, SCALE
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedValkey
 
+# shortened for drills, and longer again, all together, on a machine that is slow (`pace.py`)
 LEASES = {
-    "QD_LEASES_TTL_S": "4",
-    "QD_LEASES_RENEW_S": "0.5",
-    "QD_LEASES_STOP_MARGIN_S": "1.5",
+    "QD_LEASES_TTL_S": f"{4 * SCALE:g}",
+    "QD_LEASES_RENEW_S": f"{0.5 * SCALE:g}",
+    "QD_LEASES_STOP_MARGIN_S": f"{1.5 * SCALE:g}",
     "QD_LEASES_POLL_S": "0.2",
-    "QD_EXECUTION_RECV_WINDOW_MS": "800",
+    "QD_EXECUTION_RECV_WINDOW_MS": str(min(int(800 * SCALE), 5000)),
+    "QD_EXECUTION_SIGNATURE_AGE_MS": str(min(int(600 * SCALE), 5000)),
+    "QD_KILL_FRESH_MS": str(min(int(200 * SCALE), 2000)),
     "QD_EXECUTION_RECONCILE_S": "2",
     "QD_EXECUTION_CHECKPOINT_S": "2",
 }
 FALL, BACK = WARM + 2, WARM + 8
+# a desk that is held up refuses a signal, and rightly so: then the next fall is the one that is bought
+FALLS = (FALL, WARM + 26, WARM + 50)
+MOVES = {FALL: -0.006, BACK: 0.008} | {
+    minute: share for fall in FALLS[1:] for minute, share in ((fall, -0.006), (fall + 6, 0.006))
+}
 
 
 class Floor:
@@ -45,8 +54,9 @@ class Floor:
         self.valkey = EmbeddedValkey(self.folder / "valkey", self.folder / "s", self.folder / "valkey.log")
         self.workers: list[subprocess.Popen] = []
         self.minute = WARM - 1
+        self.fell = FALL
         self.found: dict[str, Any] = {}
-        closes = prices_make(minutes, {FALL: -0.006, BACK: 0.008}) if prices is None else prices
+        closes = prices_make(minutes, MOVES) if prices is None else prices
         file_make(self.folder / "m.csv", closes, volume)
         self.exchange = Exchange(self.folder, self.folder, WARM, minutes - 1, f"m={SPOT}", limits)
         self._extra = environment
@@ -119,7 +129,7 @@ class Floor:
         """Run a command of `manage.py` on this floor."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments], cwd=ROOT, env={**self.environment, **environment},
-            capture_output=True, text=True, check=False, timeout=90,
+            capture_output=True, text=True, check=False, timeout=2 * LONG_S,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done
@@ -131,7 +141,6 @@ class Floor:
         self.until(
             lambda: self.desk_fence() > before and self.desk_state() in ("trading", "killed", "blocked"),
             "the desk is at work",
-            120,
         )
         return process
 
@@ -153,25 +162,61 @@ class Floor:
 
     def decided_to(self, minute: int) -> bool:
         """Whether a decision was stored for this minute's bar."""
-        opened = START_NS + minute * MINUTE_NS
+        return bool(self.query("SELECT 1 FROM strategies_decision WHERE bar_open = to_timestamp(%s)", _opened(minute)))
+
+    def came_to_nothing(self, minute: int) -> bool:
+        """Whether this minute's bar was decided, and no order came of it."""
         return bool(
-            self.query("SELECT 1 FROM strategies_decision WHERE bar_open = to_timestamp(%s)", opened // 1_000_000_000)
+            self.query(
+                "SELECT 1 FROM strategies_decision d LEFT JOIN strategies_signal s ON s.decision_id = d.id WHERE "
+                "bar_open = to_timestamp(%s) AND (outcome <> 'signal' OR s.state IN ('refused', 'expired'))",
+                _opened(minute),
+            )
         )
+
+    def is_calm(self) -> bool:
+        """Whether all that was asked has ended: one stop rests for all that is held, and nothing else is under way."""
+        account = self.exchange.call("GET", "/state")["accounts"][0]
+        stops = [order for order in account["orders"] if float(order.get("triggerPrice") or 0) > 0]
+        held = float(account["wallets"].get("BTC", 0))
+        states = "('created', 'sent', 'unknown', 'cancelling', 'partly_filled')"
+        under_way = self.query(f"SELECT 1 FROM execution_order WHERE state IN {states} OR (kind = 'market' "
+                               "AND state = 'acknowledged')")  # fmt: skip
+        return len(stops) == 1 and not under_way and 0.999 * held <= float(stops[0]["qty"]) <= held
 
     def run_to(self, minute: int) -> None:
         """Move the market minute by minute; each is given time to reach the desk's decisions."""
         for one in range(self.minute + 1, minute + 1):
             self.minute = one
             self.exchange.run_to(one)
-            self.until(lambda: self.decided_to(one), f"minute {one} is decided", 20)  # noqa: B023
+            self.until(lambda: self.decided_to(one), f"minute {one} is decided")  # noqa: B023
 
-    def fall(self) -> None:
-        """Let the price fall, so that the deployment wants to buy; returns at once."""
-        self.run_to(FALL - 1)
-        self.minute = FALL
-        self.exchange.run_to(FALL)
+    def fall_until(
+        self,
+        condition: Callable[[], Any],
+        what: str,
+        before: Callable[[], Any] | None = None,
+        after: Callable[[], Any] | None = None,
+    ) -> None:
+        """Let the price fall until the deployment's wish to buy has come to what is waited for; `fell` is when it did.
 
-    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+        `before` is done right before each fall, `after` once something has come of it.
+        """
+        for self.fell in FALLS:
+            self.run_to(self.fell - 1)
+            self.until(lambda: self.desk_state() == "trading", "the desk trades")
+            if before is not None:
+                before()
+            self.minute = self.fell
+            self.exchange.run_to(self.fell)
+            self.until(lambda: condition() or self.came_to_nothing(self.fell), what)
+            if after is not None:
+                after()
+            if condition():
+                return
+        raise AssertionError(f"not in {len(FALLS)} falls: {what}\n{self.words()}")
+
+    def until(self, condition: Callable[[], Any], what: str, timeout_s: float = LONG_S) -> Any:
         """Return the first true answer; a database that does not answer is no answer."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -198,8 +243,8 @@ class Floor:
         )
         assert all(count == 1 for _, count in entries), f"a decision with two orders: {entries}"
         fills = sorted(row["exec_id"] for row in self.exchange.ledger("fill"))
-        self.until(lambda: self._booked() == fills, f"all fills are booked once: {fills}", 30)
-        self.until(self._books_equal, "positions and cash equal the venue's", 30)
+        self.until(lambda: self._booked() == fills, f"all fills are booked once: {fills}")
+        self.until(self._books_equal, "positions and cash equal the venue's")
         adjusted = self.query("SELECT * FROM portfolio_cashmovement WHERE kind = 'adjustment'")
         assert adjusted == [], adjusted
 
@@ -218,3 +263,8 @@ class Floor:
     def entry_requests(self) -> list[dict[str, Any]]:
         """Requests to create a buy that reached the exchange."""
         return [row for row in self.exchange.orders_of() if row["body"].get("side") == "Buy"]
+
+
+def _opened(minute: int) -> int:
+    """When a minute of the file began, in seconds."""
+    return (START_NS + minute * MINUTE_NS) // 1_000_000_000

@@ -9,6 +9,7 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.model import MANUAL, STOP, DeskOrder
 from apps.execution.desk.store import Unit
 from apps.execution.events import ORDERS
+from apps.execution.origins import Origin
 from trader.core.portfolio import UNATTRIBUTED
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class Adopter:
         own_id = self._core.broker.decode(report.client_id) or report.client_id
         is_protective = report.is_stop and (report.reduce_only or (market.kind == "spot" and report.side == "sell"))
         return DeskOrder(
-            id=self._core.store.id_take("order"),
+            id=self._core.ids.take(),
             client_id=own_id,
             account_id=self._core.account.id,
             market=market,
@@ -72,6 +73,6 @@ class Adopter:
             filled=Decimal(0),
             reported_filled=report.filled,
             venue_order_id=report.venue_order_id,
-            origin="adopted",
+            origin=str(Origin.ADOPTED),
             detail="found at the venue without a row here",
         )

@@ -8,19 +8,19 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.track import Tracker
+from apps.execution.origins import Origin
 from apps.execution.states import OrderState
 from trader.config import config
+from trader.config.schema import CLOCK_LEAD_S
 from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
-# a request still on its way may arrive until its window has passed; clocks may differ by what we tolerate
-CLOCK_LEAD_S = 0.5
 PAUSE_S = 0.5
 PAUSE_MAX_S = 5.0
 
 
 def window_s() -> float:
-    """How long after its signature a request may still be accepted by the venue."""
+    """How long after its signature a request may still be accepted: its window, and what clocks may differ by."""
     return config.execution.recv_window_ms / 1000 + CLOCK_LEAD_S
 
 
@@ -65,7 +65,7 @@ class Asker:
             if order.state is OrderState.CANCELLING:
                 self._tracker.move(order, OrderState.UNKNOWN, detail="asked to cancel, and not known to the venue")
             if order.state is OrderState.UNKNOWN:
-                self._tracker.move(order, OrderState.EXPIRED, "desk", "the venue knows no order of this id")
+                self._tracker.move(order, OrderState.EXPIRED, Origin.DESK, "the venue knows no order of this id")
             return
         if found.filled > order.filled:
             for fill in await self._core.broker.fills(order.market.kind, None, order.client_id):

@@ -1,18 +1,23 @@
 """Bars without a hole: what is missing is read from storage and stepped, never decided."""
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
+from apps.common.bus import BARS_KEY
+from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.deployed import Deployed
 from apps.execution.desk.store import DATABASE_ERRORS
+from apps.execution.origins import Blocker
 from apps.market.events import Bar
 from apps.market.selectors import bars_read_async
 
 log = structlog.get_logger(__name__)
 MISSING_MOST = 20_000
+POSITION_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,21 @@ class Filled:
     instrument_id: int
     bars: np.ndarray
     features: np.ndarray
+
+
+async def stream_position(core: DeskCore, stream: str) -> str:
+    """Return the id of the newest message of a bar stream: what comes after it is not missed.
+
+    A desk begins without the bus too (it sweeps, and keeps stops): then the stream is read from where it stands when
+    the bus is back, and the first bar after that shows the hole, which is filled from storage.
+    """
+    try:
+        async with asyncio.timeout(POSITION_S):
+            newest = await core.bus.redis.xrevrange(BARS_KEY + stream, count=1)
+    except (*BUS_ERRORS, TimeoutError) as error:
+        log.warning("bars are followed from later on", stream=stream, error=repr(error)[:200])
+        return "$"
+    return newest[0][0].decode() if newest else "0-0"
 
 
 class BarFollower:
@@ -67,7 +87,7 @@ class BarFollower:
                 limit=MISSING_MOST,
             )
         except DATABASE_ERRORS as error:
-            self._core.block("database", f"missing bars cannot be read: {error}"[:200])
+            self._core.block(Blocker.DATABASE, f"missing bars cannot be read: {error}"[:200])
             log.warning("a hole is not filled yet", deployment=deployed.key, error=str(error)[:200])
             return
         wanted = (bar.open_ns - start_ns) // step_ns

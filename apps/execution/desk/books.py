@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from apps.execution.brokers.base import Market, VenueFill, VenueOrder
 from apps.execution.desk.model import DeskOrder
+from apps.execution.origins import Origin
 from apps.execution.states import OrderState, observe
 from trader.core.portfolio import Contract, Fill, FillResult, Ledger
 from trader.core.risk import OpenOrder, adds_risk, is_flat
@@ -88,7 +89,7 @@ class Books:
         order.reported_filled = max(order.reported_filled, report.filled)
         order.state = observe(order.state, report.state)
         if order.state in (OrderState.REJECTED, OrderState.CANCELLED) and not order.origin:
-            order.origin, order.detail = "venue", report.reason or order.detail
+            order.origin, order.detail = str(Origin.VENUE), report.reason or order.detail
         self.order_settle(order)
         return before != (order.state, order.venue_order_id, order.reported_filled)
 

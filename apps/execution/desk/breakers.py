@@ -6,6 +6,7 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Accounts
 from apps.execution.desk.guard import Guard
 from apps.execution.desk.writer import Writer
+from apps.execution.origins import Blocker
 from apps.risk.services import HaltRow
 from trader.core.risk import BreakerInputs, BreakerLimits, breakers
 
@@ -44,12 +45,12 @@ class Breakers:
                 ))  # fmt: skip
 
     def _is_halted(self, owner: str) -> bool:
-        return owner in self._core.owner_blocks if owner else "halt" in self._core.blocks
+        return owner in self._core.owner_blocks if owner else Blocker.HALT in self._core.blocks
 
     def _halt(self, owner: str, halt: HaltRow) -> None:
         log.error("halted", owner=owner or "account", cause=halt.cause, detail=halt.detail)
         if owner:
             self._core.owner_blocks[owner] = halt.detail
         else:
-            self._core.block("halt", halt.detail)
+            self._core.block(Blocker.HALT, halt.detail)
         self._writer.halt(halt)

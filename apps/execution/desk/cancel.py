@@ -11,6 +11,7 @@ from apps.execution.brokers.base import CancelResult, OrderRef
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.track import Tracker
+from apps.execution.origins import Blocker, Origin
 from apps.execution.states import LEGAL, OrderState
 from trader.config import config
 from trader.core.types import VenueBusy, VenueError
@@ -25,8 +26,8 @@ class Canceller:
         self._core = core
         self._tracker = tracker
 
-    async def cancel(self, orders: Sequence[DeskOrder], why: str, origin: str = "desk") -> list[DeskOrder]:
-        """Ask to cancel orders that are open; returns those the venue did not take the cancel of."""
+    async def cancel(self, orders: Sequence[DeskOrder], why: str, origin: str = Origin.DESK) -> list[DeskOrder]:
+        """Ask to cancel orders that are open; returns those whose cancel was not taken, with why as detail."""
         going = [order for order in orders if order.is_open and OrderState.CANCELLING in LEGAL[order.state]]
         going += [order for order in orders if order.state is OrderState.CANCELLING]
         for order in going:
@@ -36,8 +37,12 @@ class Canceller:
             failed.extend(await self._batch(batch))
         return failed
 
-    async def cancel_refs(self, refs: Sequence[OrderRef]) -> None:
-        """Ask to cancel what rests at the venue by the venue's own id, whatever the books say of it."""
+    async def cancel_refs(self, refs: Sequence[OrderRef]) -> str:
+        """Ask to cancel what rests at the venue by the venue's own id, whatever the books say of it.
+
+        Returns why one was not taken, empty where all were.
+        """
+        why = ""
         groups: dict[tuple[str, bool], list[OrderRef]] = defaultdict(list)
         for ref in refs:
             log.warning("cancelling an order by the venue's id", venue_order_id=ref.venue_order_id)
@@ -45,29 +50,38 @@ class Canceller:
         for (kind, _), group in groups.items():
             size = self._core.broker.cancel_batch[kind]
             for start in range(0, len(group), size):
-                await self._refs(kind, group[start : start + size])
+                why = await self._refs(kind, group[start : start + size]) or why
+        return why
 
-    async def _refs(self, kind: str, refs: list[OrderRef]) -> None:
+    async def _refs(self, kind: str, refs: list[OrderRef]) -> str:
         try:
             await self._token(kind, len(refs))
-            await self._core.broker.cancel_many(refs)
+            results = await self._core.broker.cancel_many(refs)
         except (GovernorRefused, VenueError) as error:
-            if isinstance(error, VenueBusy):
-                await self._core.penalise()
-            log.warning("cancel not taken, asked again by the next pass", orders=len(refs), error=str(error)[:200])
+            return await self._not_taken(error, len(refs))
+        return next((f"cancel not taken: {one.detail}" for one in results if not (one.accepted or one.gone)), "")
 
-    async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str) -> None:
-        """Cancel every plain order of a category in one request; the caller has seen that nothing foreign rests."""
+    async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str) -> str:
+        """Cancel every plain order of a category in one request; the caller has seen that nothing foreign rests.
+
+        Returns why it was not taken, empty where it was.
+        """
         for order in orders:
             if order.is_open:
-                self._mark(order, why, "kill")
+                self._mark(order, why, Origin.KILL)
         try:
             await self._token(kind, 1)
             await self._core.broker.cancel_all(kind, [order.market for order in orders])
         except (GovernorRefused, VenueError) as error:
-            if isinstance(error, VenueBusy):
-                await self._core.penalise()
-            log.warning("cancel-all not taken, asked again by the next pass", error=str(error)[:200])
+            return await self._not_taken(error, len(orders))
+        return ""
+
+    async def _not_taken(self, error: Exception, orders: int) -> str:
+        """Say that a cancel was not taken, hold back where the venue was too busy for it; returns why."""
+        if isinstance(error, VenueBusy):
+            await self._core.penalise()
+        log.warning("cancel not taken, asked again by the next pass", orders=orders, error=str(error)[:200])
+        return f"cancel not taken: {error}"[:200]
 
     async def _token(self, kind: str, cost: int) -> None:
         await self._core.governor.take(
@@ -82,7 +96,7 @@ class Canceller:
 
     def _mark(self, order: DeskOrder, why: str, origin: str) -> None:
         """Note the intent: on disk locally while the database cannot take it."""
-        if "database" in self._core.blocks:
+        if Blocker.DATABASE in self._core.blocks:
             self._core.journal.add("cancel", order.client_id, why=why, origin=origin)
         if order.state is not OrderState.CANCELLING:
             self._tracker.move(order, OrderState.CANCELLING, origin, why)
@@ -103,11 +117,9 @@ class Canceller:
             await self._token(orders[0].market.kind, len(orders))
             results = await self._core.broker.cancel_many([order.ref() for order in orders])
         except (GovernorRefused, VenueError) as error:
-            if isinstance(error, VenueBusy):
-                await self._core.penalise()
-            log.warning("cancel not taken, asked again by the next pass", orders=len(orders), error=str(error)[:200])
+            why = await self._not_taken(error, len(orders))
             for order in orders:
-                self._restore(order)
+                self._restore(order, why)
             return list(orders)
         by_id = {result.client_id: result for result in results}
         return [order for order in orders if self._judge(order, by_id.get(order.client_id))]
@@ -120,11 +132,13 @@ class Canceller:
             # filled or cancelled meanwhile: its end comes by the socket; make sure by asking
             self._core.ask_soon(order)
             return False
-        log.warning("cancel refused", client_id=order.client_id, why=result.detail if result else "no answer")
-        self._restore(order)
+        why = result.detail if result else "no answer"
+        log.warning("cancel refused", client_id=order.client_id, why=why)
+        self._restore(order, f"cancel not taken: {why}")
         return True
 
-    def _restore(self, order: DeskOrder) -> None:
-        """A cancel that was not taken leaves the order where it was."""
+    def _restore(self, order: DeskOrder, why: str) -> None:
+        """A cancel that was not taken leaves the order where it was; nobody has ended it."""
         if order.state is OrderState.CANCELLING:
+            order.origin, order.detail = "", why[:200]
             self._tracker.move(order, OrderState.PARTLY_FILLED if order.filled else OrderState.ACKNOWLEDGED)

@@ -18,6 +18,7 @@ from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
 from apps.execution.events import COMMANDS, CommandChanged
+from apps.execution.origins import Blocker, Origin
 from apps.execution.states import OrderState
 from trader.config import config
 from trader.core.risk import lots_down
@@ -77,7 +78,7 @@ class Commands:
             except TimeoutError:
                 pass
             self._wake.clear()
-            if "database" in self._core.blocks:
+            if Blocker.DATABASE in self._core.blocks:
                 continue
             try:
                 await self._take()
@@ -181,7 +182,7 @@ class Commands:
         order = self._core.books.orders.get(str(body["client_id"]))
         if order is None or not order.is_open:
             raise CommandRefused("the order is not open any more")
-        failed = await self._canceller.cancel([order], why="asked by a person", origin="person")
+        failed = await self._canceller.cancel([order], why="asked by a person", origin=Origin.PERSON)
         if failed:
             return "failed", "the venue did not take the cancel; try again"
         await self._tracker.wait(order, lambda one: not one.is_open, ANSWER_S)

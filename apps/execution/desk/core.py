@@ -16,9 +16,11 @@ from apps.common.leases import Lease
 from apps.common.residents import ResidentContext
 from apps.execution.brokers.base import Broker
 from apps.execution.desk.books import Books
+from apps.execution.desk.ids import Ids
 from apps.execution.desk.journal import Journal
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.store import Store
+from apps.execution.origins import Blocker
 from apps.risk.selectors import KillReader, Verdict, scope_account, scope_deployment
 
 log = structlog.get_logger(__name__)
@@ -64,6 +66,7 @@ class DeskCore:
     stale_instruments: set[int] = field(default_factory=set)
     market_ns: int = 0
     session_id: int = 0
+    ids: Ids = field(default_factory=Ids)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     failed: asyncio.Event = field(default_factory=asyncio.Event)
     failure: BaseException | None = None
@@ -72,7 +75,7 @@ class DeskCore:
     ask_soon: Callable[[DeskOrder], None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store.on_gone = lambda why: self.block("database", f"the database does not answer: {why}")
+        self.store.on_gone = lambda why: self.block(Blocker.DATABASE, f"the database does not answer: {why}")
 
     @property
     def lease(self) -> Lease:
@@ -103,19 +106,22 @@ class DeskCore:
 
     def why_no_risk(self, owner: str, instrument_id: int) -> tuple[str, str] | None:
         """Return (check, words) of the first thing that forbids new risk now, None when nothing does."""
+        if Blocker.DATABASE in self.blocks:
+            # the cause of what follows from it: without it no lease is renewed, and a reading of the switch is missing
+            return Blocker.DATABASE, self.blocks[Blocker.DATABASE]
         if not self.lease.adds_risk_allowed():
-            return "lease", "the lease is too near its expiry, or past it"
+            return Blocker.LEASE, "the lease is too near its expiry, or past it"
         verdict = self.kill.verdict(self.scopes(owner))
         if verdict.state != "clear" and not verdict.is_old:
-            return "kill_switch", verdict.why
+            return Blocker.KILL_SWITCH, verdict.why
         for name, why in self.blocks.items():
-            return name, why
+            return name.split(" ")[0], why  # of a block that names a position, its kind
         if owner in self.owner_blocks:
-            return "halt", self.owner_blocks[owner]
+            return Blocker.HALT, self.owner_blocks[owner]
         if instrument_id in self.stale_instruments:
-            return "feed", "the instrument's prices are stale"
+            return Blocker.FEED, "the instrument's prices are stale"
         clock = self.clocks.why_blocked(self.account.venue_code)
-        return ("clock", clock) if clock else None
+        return (Blocker.CLOCK, clock) if clock else None
 
     # The gate's judge
 
@@ -152,6 +158,10 @@ class DeskCore:
             await self.governor.penalise(self.broker.provider, self.account.address, self.now_ns() + 1_000_000_000)
         except CommonError as error:
             log.warning("governor not told", error=str(error))
+
+    def venue_ns(self) -> int:
+        """The market's present as far as it is known: a real market goes on while nobody listens."""
+        return max(self.market_ns, wall_ns()) if self.account.epoch_number == 0 else self.market_ns
 
     def now_ns(self) -> int:
         """Wall time."""

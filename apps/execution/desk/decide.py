@@ -1,5 +1,7 @@
 """Closed bars in, orders out: step, decide, size, check. One commit for all the orders of one batch of bars."""
 
+import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,6 +21,7 @@ from apps.execution.desk.send import Sender
 from apps.execution.desk.store import Unit
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
+from apps.execution.origins import Blocker
 from apps.market.events import Bar, BarsClosed
 from apps.risk.services import RefusalRow
 from trader.core.engine import Decided, PositionView
@@ -53,24 +56,39 @@ class Decider:
         self._accounts = accounts
         self.deployments: dict[str, Deployed] = {}
         self.follower = BarFollower(core)
-        self.done_ns = 0
-        self.is_busy = False
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._at_work = 0
 
     async def bars(self, message: BarsClosed) -> None:
-        """Take one batch of closed bars through every deployment of its timeframe."""
-        self.is_busy = True
+        """Take one batch of closed bars through every deployment of its timeframe, one batch at a time."""
+        self._at_work += 1
         try:
-            for bar in message.bars:
-                self._core.books.marks[bar.instrument_id] = Decimal(repr(bar.close))
-            closed_ns = max(bar.open_ns for bar in message.bars) + message.timeframe_s * 1_000_000_000
-            self._core.market_ns = max(self._core.market_ns, closed_ns)
-            self._accounts.mark_day(self._core.market_ns)
-            for deployed in list(self.deployments.values()):
-                if deployed.timeframe_s == message.timeframe_s:
-                    await self._deployment(deployed, message.bars)
+            async with self.turn(message.timeframe_s):
+                await self._batch(message)
         finally:
-            self.is_busy = False
+            self._at_work -= 1
             self._core.wake.set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is at work, or waits for its turn."""
+        return self._at_work > 0
+
+    def turn(self, timeframe_s: int) -> asyncio.Lock:
+        """What holds the bars of a timeframe up while it is held: a deployment joins between two batches."""
+        return self._turns[timeframe_s]
+
+    async def _batch(self, message: BarsClosed) -> None:
+        for bar in message.bars:
+            self._core.books.marks[bar.instrument_id] = Decimal(repr(bar.close))
+        closed_ns = max(bar.open_ns for bar in message.bars) + message.timeframe_s * 1_000_000_000
+        self._core.market_ns = max(self._core.market_ns, closed_ns)
+        self._accounts.mark_day(self._core.market_ns)
+        at_work = [one for one in self.deployments.values() if one.timeframe_s == message.timeframe_s]
+        for deployed in at_work:
+            deployed.given((bar.instrument_id, bar.open_ns) for bar in message.bars)
+        for deployed in at_work:
+            await self._deployment(deployed, message.bars)
 
     async def _deployment(self, deployed: Deployed, bars: list[Bar]) -> None:
         started = boottime_ns()
@@ -149,9 +167,7 @@ class Decider:
 
     def _signal(self, deployed: Deployed, decision: DeskDecision, price: float, turns: list[_Turn]) -> DeskOrder | None:
         """Make the order of a signal, or record why there is none."""
-        signal = DeskSignal(
-            self._core.store.id_take("signal"), decision, self._core.account.id, deployed.pipeline.plan.horizon_s
-        )
+        signal = DeskSignal(self._core.ids.take(), decision, self._core.account.id, deployed.pipeline.plan.horizon_s)
         self._tracker.signals[signal.id] = signal
         held = self._core.books.held(decision.instrument_id, deployed.key)
         is_held = bool(held) and not self._core.books.is_flat(decision.instrument_id, held)
@@ -174,7 +190,7 @@ class Decider:
         if not any(order.leg in (ENTRY, EXIT) for order in others):
             return None
         why = "an earlier order of this deployment here has not ended yet"
-        return of_words("under_way", why, **self._of(deployed, decision))
+        return of_words(Blocker.UNDER_WAY, why, **self._of(deployed, decision))
 
     def _of(self, deployed: Deployed, decision: DeskDecision) -> dict[str, Any]:
         """Whom and what a refusal is about."""
@@ -203,13 +219,13 @@ class Decider:
         market = self._core.books.markets[decision.instrument_id]
         of = self._of(deployed, decision)
         if decision.instrument_id not in deployed.members:
-            return of_words("universe", "the instrument has left the universe: no new risk", **of)
+            return of_words(Blocker.UNIVERSE, "the instrument has left the universe: no new risk", **of)
         if deployed.is_shadow:
-            return of_words("stage", "stage shadow: decided and recorded, never sent", **of)
+            return of_words(Blocker.STAGE, "stage shadow: decided and recorded, never sent", **of)
         side = "buy" if decision.direction > 0 else "sell"
         quantity = self._sized(deployed, decision, market.lot, price)
         if quantity <= 0:
-            return of_words("size", "the target is below one lot, or equity, price or stop is not known", **of)
+            return of_words(Blocker.SIZE, "the target is below one lot, or equity, price or stop is not known", **of)
         adds_risk = self._core.books.adds_risk(market, side, quantity, reduce_only=False)
         refused = self._guard.ask(
             market, deployed.key, side, quantity, self._guard.touch(market, side),

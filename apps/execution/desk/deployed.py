@@ -1,5 +1,6 @@
 """A deployment inside a desk: its pipeline, where each instrument's features stand, and what it may take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -25,11 +26,12 @@ def kernels_prepare(rows: list[DeploymentAtWork], cache_dir: str) -> None:
 
 @dataclass
 class Place:
-    """Where one instrument stands in a pipeline. `newest_ns` is the open time of the newest bar stepped."""
+    """Where one instrument stands in a pipeline: open times of the newest bar stepped, and of the newest one given."""
 
     index: int
     market: Market
     newest_ns: int = 0
+    given_ns: int = 0
 
 
 @dataclass
@@ -67,6 +69,20 @@ class Deployed:
     def newest_of_all(self) -> int:
         """Open time of the newest bar that every member has been stepped to; 0 without members."""
         return min((self.places[one].newest_ns for one in self.members if one in self.places), default=0)
+
+    def given(self, bars: Iterable[tuple[int, int]]) -> None:
+        """Note which bars (instrument, open time) have come, before they are stepped."""
+        for instrument_id, open_ns in bars:
+            place = self.places.get(instrument_id)
+            if place is not None:
+                place.given_ns = max(place.given_ns, open_ns)
+
+    def behind_ns(self) -> int:
+        """How far the features are behind the newest bar that came, at worst; 0 when nothing waits."""
+        return max(
+            (place.given_ns - place.newest_ns for place in self.places.values() if place.given_ns > place.newest_ns),
+            default=0,
+        )
 
     def take(self, instrument_id: int, bars: np.ndarray) -> np.ndarray:
         """Step bars from storage without deciding: a warm-up, or what was missed. Returns their features."""

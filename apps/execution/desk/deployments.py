@@ -9,17 +9,20 @@ import structlog
 from apps.common.checkpoints import checkpoint_load_async
 from apps.common.errors import LogGap
 from apps.execution.desk import renew
+from apps.execution.desk.bars import stream_position
 from apps.execution.desk.deployed import Deployed, deployed_make, members
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS
+from apps.execution.origins import Blocker
 from apps.market.events import BarsClosed
-from apps.market.selectors import bars_read_async
+from apps.market.selectors import bars_read_async, bars_read_many_async
 from apps.risk.selectors import HaltOpen, deployment_lineage, halts_of, limits_snapshot
 from apps.strategies.selectors import DeploymentAtWork, deployments_at_work
 
 log = structlog.get_logger(__name__)
 POLL_S = 2.0
 HISTORY_BARS = 20_000
+FAR_NS = 1 << 62
 TOPICS = ("deployments", "limits", "universes", "halts", "commands")
 
 
@@ -46,26 +49,30 @@ async def refresh(parts: Parts) -> None:
     for key, row in rows.items():
         known = parts.decider.deployments.get(key)
         if known is None or known.row != row or known.members != members(row, core.books.markets):
-            parts.decider.deployments[key] = await _built(parts, row)
+            await _put_to_work(parts, row)
     for key, deployed in parts.decider.deployments.items():
         parts.stops.distances[key] = deployed.stop_distance
     parts.sweeper.deployments = set(parts.decider.deployments)
-    bars_follow(parts)
+    await bars_follow(parts, timeframes(parts))
 
 
-def bars_follow(parts: Parts) -> None:
+async def bars_follow(parts: Parts, wanted: set[int]) -> None:
     """Follow the bars of every timeframe that is wanted and not followed yet; a desk that stops begins nothing."""
-    followed = {task.get_name() for task in parts.core.tasks}
-    for timeframe_s in sorted(timeframes(parts)):
-        if f"bars {timeframe_s}" not in followed and "stopping" not in parts.core.blocks:
-            parts.core.spawn(_bars(parts, timeframe_s), f"bars {timeframe_s}")
+    core = parts.core
+    for timeframe_s in sorted(wanted):
+        name, stream = f"bars {timeframe_s}", f"{core.account.venue_code}.{timeframe_s}"
+        if any(task.get_name() == name for task in core.tasks):
+            continue
+        after = await stream_position(core, stream)
+        if not any(task.get_name() == name for task in core.tasks) and Blocker.STOPPING not in core.blocks:
+            core.spawn(_bars(parts, stream, after), name)
 
 
-async def _bars(parts: Parts, timeframe_s: int) -> None:
+async def _bars(parts: Parts, stream: str, after: str) -> None:
     """Take closed bars as they come, one batch after the other."""
-    account = parts.core.account
-    async for _, message in parts.core.bus.bars_read(f"{account.venue_code}.{timeframe_s}", after="$"):
-        if isinstance(message, BarsClosed) and message.epoch_id == account.epoch_id and message.bars:
+    async for _, message in parts.core.bus.bars_read(stream, after=after):
+        is_ours = isinstance(message, BarsClosed) and message.epoch_id == parts.core.account.epoch_id
+        if is_ours and message.bars:
             await parts.decider.bars(message)
 
 
@@ -75,9 +82,23 @@ def _halts(parts: Parts, halts: list[HaltOpen], keys: Iterable[str]) -> None:
     parts.core.owner_blocks = {key: halt.detail for key in keys for halt in of_owners if halt.stops(key)}
     whole = [halt.detail for halt in halts if not halt.deployment_key]
     if whole:
-        parts.core.block("halt", whole[0])
+        parts.core.block(Blocker.HALT, whole[0])
     else:
-        parts.core.unblock("halt")
+        parts.core.unblock(Blocker.HALT)
+
+
+async def _put_to_work(parts: Parts, row: DeploymentAtWork) -> None:
+    """Build a deployment, and let it take every bar from here on.
+
+    The stream's place is taken, and its batches wait, before storage is read for the last time: a bar is stored
+    before it is sent, so one that closes meanwhile is either read here or comes by the stream.
+    """
+    deployed = await _built(parts, row)
+    await bars_follow(parts, {deployed.timeframe_s})
+    async with parts.decider.turn(deployed.timeframe_s):
+        await _catch_up_last(parts, deployed)
+        parts.decider.deployments[row.key] = deployed
+    log.info("deployment at work", deployment=row.key, instruments=len(deployed.places), warm=_warm(deployed))
 
 
 async def _built(parts: Parts, row: DeploymentAtWork) -> Deployed:
@@ -90,7 +111,6 @@ async def _built(parts: Parts, row: DeploymentAtWork) -> Deployed:
         newest_ns, body = states.get(str(instrument_id), (0, b""))
         is_restored = bool(body) and deployed.restore(instrument_id, newest_ns, body)
         await _catch_up(parts, deployed, instrument_id, newest_ns if is_restored else None)
-    log.info("deployment at work", deployment=row.key, instruments=len(deployed.places), warm=_warm(deployed))
     return deployed
 
 
@@ -112,6 +132,20 @@ async def _catch_up(parts: Parts, deployed: Deployed, instrument_id: int, newest
         return
     whole = _whole(bars["open_ns"], deployed.timeframe_ns, newest_ns)
     deployed.take(instrument_id, bars[whole])
+
+
+async def _catch_up_last(parts: Parts, deployed: Deployed) -> None:
+    """Step what was stored since, of all instruments at once."""
+    core = parts.core
+    known = [place.newest_ns for place in deployed.places.values() if place.newest_ns]
+    start_ns = min(known) + deployed.timeframe_ns if known else 0
+    bars = await bars_read_many_async(
+        core.context.pool, core.account.epoch_id, list(deployed.places), deployed.timeframe_s, start_ns, FAR_NS
+    )
+    for instrument_id, place in deployed.places.items():
+        own = bars[(bars["instrument_id"] == instrument_id) & (bars["open_ns"] > place.newest_ns)]
+        if len(own):
+            deployed.take(instrument_id, own[_whole(own["open_ns"], deployed.timeframe_ns, place.newest_ns or None)])
 
 
 def _whole(open_ns, step_ns: int, newest_ns: int | None) -> slice:
@@ -145,7 +179,7 @@ async def follow(parts: Parts) -> None:
         try:
             await refresh(parts)
         except DATABASE_ERRORS as error:
-            parts.core.block("database", f"deployments and limits cannot be read: {error}"[:200])
+            parts.core.block(Blocker.DATABASE, f"deployments and limits cannot be read: {error}"[:200])
             log.warning("deployments and limits not read", error=str(error)[:200])
 
 

@@ -11,6 +11,7 @@ from apps.execution.desk.model import DeskOrder, plain
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
 from apps.execution.events import FillBooked
+from apps.execution.origins import Blocker
 from apps.execution.states import OrderState, observe
 from trader.core.portfolio import MONEY, UNATTRIBUTED
 
@@ -45,10 +46,11 @@ class Fills:
             return False
         market = self._by_venue.get((fill.kind, fill.venue_symbol))
         if market is None:
-            self._core.block("books", f"execution {fill.fill_id} is of {fill.venue_symbol}, which is not an instrument")
+            self._core.block(
+                Blocker.BOOKS, f"execution {fill.fill_id} is of {fill.venue_symbol}, which is not an instrument"
+            )
             return False
-        # taken before anything is booked: without an id nothing has happened yet, and the fill is taken later
-        fill_id = self._core.store.id_take("fill")
+        fill_id = self._core.ids.take()
         order = self._core.books.order_find(fill.client_id, fill.venue_order_id)
         owner = order.owner if order is not None else UNATTRIBUTED
         result = self._core.books.fill_apply(fill, market.instrument_id, owner)

@@ -6,9 +6,12 @@ from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.make import Wish, closing_quantity, order_make
 from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
-from apps.execution.desk.send import Sender
+from apps.execution.desk.send import NO_TOKEN, Sender
+from apps.execution.origins import Blocker
+from apps.execution.states import OrderState
 
-STARTING = "starting"  # what blocks new risk until the books of a new session are those of the venue
+STARTING = Blocker.STARTING  # what blocks new risk until the books of a new session are those of the venue
+Key = tuple[int, str]
 log = structlog.get_logger(__name__)
 
 
@@ -20,6 +23,7 @@ class Flattener:
         self._sender = sender
         self._canceller = canceller
         self._revision = 0
+        self._last: dict[Key, DeskOrder] = {}
 
     async def flatten(self, scope: str) -> int:
         """Close every position of a scope; returns how many are not flat yet.
@@ -44,7 +48,29 @@ class Flattener:
         """Whether something of a scope is not flat."""
         return bool(self._held(scope))
 
-    def _held(self, scope: str) -> list[tuple[int, str]]:
+    def why_held(self, scope: str) -> str:
+        """Return in words what keeps a scope from being flat; empty while nothing has spoken against it."""
+        if STARTING in self._core.blocks:
+            return self._core.blocks[STARTING]
+        for key in self._held(scope):
+            why = self._why(key)
+            if why:
+                return f"{self._core.books.markets[key[0]].symbol} ({key[1]}): {why}"
+        return ""
+
+    def _why(self, key: Key) -> str:
+        """What the last attempt to close a position came to."""
+        _, quantity = closing_quantity(self._core, *key)
+        if quantity <= 0:
+            return "closing it would add to the account's position, which is on the other side"
+        order = self._last.get(key)
+        if order is None or order.state is OrderState.FILLED or (order.is_open and order.origin != NO_TOKEN):
+            return ""
+        if order.state is OrderState.CANCELLED and not order.detail:
+            return "nothing to trade against" if not order.filled else "only a part could be traded"
+        return f"{order.state} by {order.origin}: {order.detail}" if order.origin != NO_TOKEN else order.detail
+
+    def _held(self, scope: str) -> list[Key]:
         return [
             (instrument_id, owner)
             for instrument_id, owner, quantity in self._core.books.open_positions()
@@ -61,7 +87,7 @@ class Flattener:
             await self._sender.send([order])
         return order
 
-    def _closing(self, key: tuple[int, str]) -> DeskOrder | None:
+    def _closing(self, key: Key) -> DeskOrder | None:
         instrument_id, owner = key
         under_way = [order for order in self._core.books.orders_of(instrument_id, owner) if self._closes(order)]
         side, quantity = closing_quantity(self._core, instrument_id, owner)
@@ -73,7 +99,8 @@ class Flattener:
             market=market, owner=owner, leg=FLATTEN, side=side, quantity=quantity,
             decided_ns=self._core.now_ns(), reduce_only=True, revision=self._revision,
         )  # fmt: skip
-        return order_make(self._core, wish)
+        order = self._last[key] = order_make(self._core, wish)
+        return order
 
     def _closes(self, order: DeskOrder) -> bool:
         return order.kind == "market" and order.leg != STOP and not order.adds_risk

@@ -9,6 +9,7 @@ from apps.execution.brokers.base import Market
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Accounts
 from apps.execution.desk.refusal import of_words
+from apps.execution.origins import Blocker
 from apps.risk.selectors import LimitsSnapshot
 from apps.risk.services import RefusalRow, refusal_of_checks
 from trader.core.risk import Limits, OrderIntent, RiskState, checks, refusal_of
@@ -48,7 +49,7 @@ class Guard:
             if blocked is not None:
                 return of_words(*blocked, **of)
             if self.limits is None:
-                return of_words("limits", "the limits are not loaded", **of)
+                return of_words(Blocker.LIMITS, "the limits are not loaded", **of)
         own = self.limits.owner(owner, market.instrument_id) if self.limits else Limits()
         net = self.limits.net(market.instrument_id) if self.limits else Limits()
         intent = OrderIntent(

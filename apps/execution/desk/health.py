@@ -5,16 +5,21 @@ import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import isnan
-from typing import TYPE_CHECKING
 
 from apps.common.redis_clients import BUS_ERRORS
+from apps.execution.desk.breakers import Breakers
+from apps.execution.desk.core import DeskCore
+from apps.execution.desk.decide import Decider
 from apps.execution.desk.figures import Accounts
+from apps.execution.desk.guard import Guard
 from apps.execution.desk.model import MANUAL, UNATTRIBUTED_OWNER
+from apps.execution.desk.stops import Stops
+from apps.execution.desk.track import Tracker
+from apps.execution.desk.watch import Watch
+from apps.execution.desk.writer import Writer
 from apps.execution.events import AccountState, DeskHealth
+from apps.execution.origins import Blocker
 from apps.risk.events import RiskHealth
-
-if TYPE_CHECKING:
-    from apps.execution.desk.parts import Parts
 
 MINUTE_NS = 60_000_000_000
 BEAT_S = 1.0
@@ -26,8 +31,15 @@ ACCOUNT_S = 0.25
 class Health:
     """Publishes when something changed, at least once a second, at most every 10 ms."""
 
-    parts: "Parts"
+    core: DeskCore
     accounts: Accounts
+    guard: Guard
+    watch: Watch
+    decider: Decider
+    tracker: Tracker
+    stops: Stops
+    breakers: Breakers
+    writer: Writer
     state: str = "starting"
     why: str = ""
     done_ns: int = 0
@@ -38,12 +50,12 @@ class Health:
     def set(self, state: str, why: str = "") -> None:
         """Say where the desk is in its life."""
         self.state, self.why = state, why
-        self.parts.core.lease.report(state=state, why=why)
-        self.parts.core.wake.set()
+        self.core.lease.report(state=state, why=why)
+        self.core.wake.set()
 
     async def run(self) -> None:
         """Beat for ever."""
-        core = self.parts.core
+        core = self.core
         while True:
             try:
                 async with asyncio.timeout(BEAT_S):
@@ -51,7 +63,7 @@ class Health:
             except TimeoutError:
                 pass
             core.wake.clear()
-            self.parts.watch.judge()
+            self.watch.judge()
             self._advance()
             self._snapshot()
             await self._tell()
@@ -59,20 +71,23 @@ class Health:
 
     def _advance(self) -> None:
         """Move `done_ns` on: every member stepped to there, nothing decided or in flight, stops in place."""
-        parts = self.parts
-        if parts.decider.is_busy or parts.tracker.in_flight() or parts.stops.is_busy():
+        if self.decider.is_busy or self.tracker.in_flight() or self.stops.is_busy():
             return
         reached = [
             deployed.newest_of_all() + deployed.timeframe_ns
-            for deployed in parts.decider.deployments.values()
+            for deployed in self.decider.deployments.values()
             if deployed.members and deployed.newest_of_all()
         ]
         if reached:
             self.done_ns = max(self.done_ns, min(reached))
 
+    def lag_s(self) -> float:
+        """How far the features are behind the newest closed bar that was given, in market seconds; 0 when idle."""
+        return max((one.behind_ns() for one in self.decider.deployments.values()), default=0) / 1e9
+
     def _snapshot(self) -> None:
         """Keep the equity of each finished market minute, once."""
-        core = self.parts.core
+        core = self.core
         minute = core.market_ns // MINUTE_NS
         if minute <= self._minute or not core.market_ns:
             return
@@ -80,8 +95,8 @@ class Health:
         if figures is None:
             return
         self._minute = minute
-        self.parts.breakers.look(list(self.parts.decider.deployments))
-        self.parts.writer.equity(
+        self.breakers.look(list(self.decider.deployments))
+        self.writer.equity(
             (
                 minute * MINUTE_NS, core.now_ns(), figures.equity, figures.cash, figures.realised,
                 figures.unrealised, figures.fees, figures.funding, figures.gross, figures.net,
@@ -90,22 +105,22 @@ class Health:
 
     def _shown_state(self) -> tuple[str, str]:
         """The state to show: what blocks new risk comes before `trading`."""
-        core = self.parts.core
+        core = self.core
         if self.state != "trading":
             return self.state, self.why
         verdict = core.kill.verdict(core.scopes(MANUAL))
         if verdict.state == "engaged":
             return "killed", verdict.why
-        if self.parts.watch.is_ended:
+        if self.watch.is_ended:
             return "ended", "the market has ended"
         blocked = core.why_no_risk(UNATTRIBUTED_OWNER, -1)
         return ("blocked", blocked[1]) if blocked else ("trading", "")
 
     async def _tell(self) -> None:
-        core = self.parts.core
+        core = self.core
         state, why = self._shown_state()
         now = time.monotonic()
-        lag_s = max(core.market_ns - self.done_ns, 0) / 1e9 if self.done_ns else 0.0
+        lag_s = self.lag_s()
         core.lease.report(state=state if self.state == "trading" else self.state, lag_s=round(lag_s, 3), why=why)
         wire = core.decision_to_wire_ms
         messages = [
@@ -137,22 +152,22 @@ class Health:
 
     def _risk(self) -> RiskHealth:
         """Whether new risk may leave, and the figures beside their limits, of the account's net book."""
-        core = self.parts.core
+        core = self.core
         verdict = core.kill.verdict(core.scopes(MANUAL))
-        halts = [*core.owner_blocks.values(), *([core.blocks["halt"]] if "halt" in core.blocks else [])]
+        halts = [*core.owner_blocks.values(), *([core.blocks[Blocker.HALT]] if Blocker.HALT in core.blocks else [])]
         return RiskHealth(
             account_id=core.account.id,
             kill=verdict.state,
             kill_why=verdict.why,
             kill_age_ms=verdict.age_ms,
             halts=halts,
-            figures=self.parts.guard.figures(),
+            figures=self.guard.figures(),
             market_ns=core.market_ns,
             wall_ns=core.now_ns(),
         )
 
     def _account(self) -> AccountState:
-        core = self.parts.core
+        core = self.core
         figures = self.accounts.figures()
         day = self.accounts.day
         profit = self.accounts.profit_of_day()
@@ -170,7 +185,7 @@ class Health:
             orders_minute=core.books.sends_last_minute(core.market_ns),
             day_start_equity=0.0 if isnan(day.equity) else day.equity,
             market_ns=core.market_ns,
-            limits=self.parts.guard.account_limits(),
+            limits=self.guard.account_limits(),
         )
 
 

@@ -51,7 +51,7 @@ def order_make(core: DeskCore, wish: Wish) -> DeskOrder:
         # a protective stop is never larger than what is held; other exits resting beside it do not make it risk
         adds_risk = not (wish.reduce_only if is_linear else wish.quantity <= core.books.net(wish.market.instrument_id))
     return DeskOrder(
-        id=core.store.id_take("order"),
+        id=core.ids.take(),
         client_id=own_id,
         account_id=core.account.id,
         market=wish.market,

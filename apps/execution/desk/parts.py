@@ -77,12 +77,11 @@ def parts_make(core: DeskCore) -> Parts:
     sweeper = Sweeper(core, writer, fills, canceller, flattener, asker)
     commands = Commands(core, writer, tracker, sender, guard, canceller, flattener)
     watch = Watch(core, guard)
+    health = Health(core, accounts, guard, watch, decider, tracker, stops, breakers, writer)
     core.ask_soon = asker.soon
     fills.on_position.append(stops.position_moved)
     tracker.on_final.append(stops.order_ended)
-    parts = Parts(
+    return Parts(
         core, writer, tracker, sender, fills, asker, canceller, flattener, stops, accounts, guard, breakers, decider,
-        adopter, reconciler, sweeper, commands, watch, health=None,  # type: ignore[arg-type]
+        adopter, reconciler, sweeper, commands, watch, health,
     )  # fmt: skip
-    parts.health = Health(parts, accounts)
-    return parts

@@ -22,6 +22,7 @@ from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
 from apps.execution.events import RECONCILIATIONS, Reconciled
+from apps.execution.origins import Blocker
 from apps.execution.states import OrderState
 from trader.config import config
 from trader.core.types import VenueError
@@ -127,10 +128,10 @@ class Reconciler:
             try:
                 await self.round()
             except VenueError as error:
-                self._core.block("reconcile", f"the venue does not answer: {error}"[:200])
+                self._core.block(Blocker.RECONCILE, f"the venue does not answer: {error}"[:200])
                 await self._again_soon(error)
             except DatabaseGone as error:
-                self._core.block("database", str(error)[:200])
+                self._core.block(Blocker.DATABASE, str(error)[:200])
                 await self._again_soon(error)
 
     async def _again_soon(self, error: Exception) -> None:
@@ -151,7 +152,7 @@ class Reconciler:
         self._adjuster.adjust(confirmed)
         await self._journal_settle()
         await self._record([*confirmed, *shown], started, is_startup=False)
-        self._core.unblock("reconcile")
+        self._core.unblock(Blocker.RECONCILE)
         self.wall_at = time.monotonic()
 
     async def _look(self) -> _Answer:
@@ -182,11 +183,12 @@ class Reconciler:
         """Book what the private socket may have missed, from a little before the newest one booked."""
         since = max(self._core.books.newest_fill_ns - OVERLAP_NS, 0) or None
         kinds = sorted({market.kind for market in self._core.books.markets.values()})
-        lists = await asyncio.gather(*(self._core.broker.fills(kind, since) for kind in kinds))
+        until = self._core.venue_ns()
+        lists = await asyncio.gather(*(self._core.broker.fills(kind, since, until_ns=until) for kind in kinds))
         for fill in sorted((fill for fills in lists for fill in fills), key=lambda one: one.market_ns):
             self._fills.take(fill)
         if "linear" in kinds:
-            for payment in await self._core.broker.fundings(since):
+            for payment in await self._core.broker.fundings(since, until_ns=until):
                 self._fills.funding(payment)
 
     def _orders_follow(self, open_orders: list[VenueOrder]) -> None:
@@ -202,7 +204,7 @@ class Reconciler:
     async def _journal_settle(self) -> None:
         """Give rows to what was journalled while the database was gone, then forget the lines."""
         waiting = self._core.journal.waiting()
-        if not waiting or "database" in self._core.blocks:
+        if not waiting or Blocker.DATABASE in self._core.blocks:
             return
         orders = [self._core.books.orders.get(one["client_id"]) for one in waiting if one["kind"] == "order"]
         try:

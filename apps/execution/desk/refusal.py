@@ -16,12 +16,12 @@ def of_words(
     decision_id: UUID | None = None,
 ) -> RefusalRow:
     """Return the refusal of a guard of the desk."""
-    row = {"name": check_name, "scope": "desk", "number": None, "limit": None, "verdict": "refused", "detail": why}
+    row = {"name": str(check_name), "scope": "desk", "number": None, "limit": None, "verdict": "refused", "detail": why}
     return RefusalRow(
         account_id=account_id,
         instrument_id=instrument_id,
         owner=owner,
-        check_name=check_name,
+        check_name=str(check_name),
         detail=why[:200],
         market_ns=market_ns,
         decision_id=decision_id,

@@ -14,6 +14,7 @@ from apps.execution.brokers.throttle import query_throttle
 from apps.execution.desk import session
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.parts import Parts
+from apps.execution.origins import Blocker
 from trader.config import config
 from trader.core.types import VenueError
 
@@ -56,7 +57,7 @@ async def _markets(parts: Parts) -> None:
             holder.market_add(market)
     known.markets = stamp
     # an execution of an instrument that was not known is booked by the comparison that follows
-    core.unblock("books")
+    core.unblock(Blocker.BOOKS)
     parts.reconciler.soon()
 
 
@@ -67,10 +68,10 @@ async def _keys(parts: Parts) -> None:
     if stamp == known.keys:
         return
     if stamp is None:
-        core.block("credentials", "the account has no keys any more: add its credential")
+        core.block(Blocker.CREDENTIALS, "the account has no keys any more: add its credential")
         known.keys = None
         return
-    core.block("credentials", "the account's keys have changed: trying the new ones")
+    core.block(Blocker.CREDENTIALS, "the account's keys have changed: trying the new ones")
     broker = await broker_new(core)
     try:
         await broker.connect()
@@ -78,13 +79,13 @@ async def _keys(parts: Parts) -> None:
         await broker.balances()
     except VenueError as error:
         await broker.close()
-        core.block("credentials", f"the new keys do not work, the old ones stay: {error}"[:200])
+        core.block(Blocker.CREDENTIALS, f"the new keys do not work, the old ones stay: {error}"[:200])
         if isinstance(error, CredentialsRefused):
             known.keys = stamp  # not tried again until a person saves others
         return
     await _take_over(parts, broker)
     known.keys = stamp
-    core.unblock("credentials")
+    core.unblock(Blocker.CREDENTIALS)
     log.info("the account's new keys are at work")
 
 

@@ -24,6 +24,7 @@ from apps.execution.desk.store import DatabaseGone, Unit
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
 from apps.execution.events import ORDERS
+from apps.execution.origins import Blocker, Origin
 from apps.execution.states import OrderState, observe
 from trader.config import config
 from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError
@@ -31,9 +32,9 @@ from trader.core.types import GateRefused, OutcomeUnknown, VenueBusy, VenueError
 log = structlog.get_logger(__name__)
 MEASURED = 512
 # `origin` of an order that was dropped unsent: it got no rate token, or its id has a row already
-NO_TOKEN, HAS_ROW = "rate", "duplicate"
+NO_TOKEN, HAS_ROW = Origin.RATE, Origin.DUPLICATE
 # `origin` of an order that the venue sent back without judging it: it may be sent again
-BUSY, NOT_HEARD = "busy", "credentials"
+BUSY, NOT_HEARD = Origin.BUSY, Origin.CREDENTIALS
 
 
 class Sender:
@@ -80,11 +81,11 @@ class Sender:
 
     def _leave(self, order: DeskOrder, unit: Unit) -> None:
         """Give up an order that got no token: no row, no request; its signal says so, and `origin` tells the maker."""
-        order.origin = NO_TOKEN
+        order.origin = str(NO_TOKEN)
         self._core.books.order_drop(order)
         log.warning("order not made", client_id=order.client_id, why=order.detail)
         for signal in [signal for signal in unit.signals if signal.id == order.signal_id]:
-            signal.state, signal.refused_by, signal.detail = "refused", "rate", order.detail
+            signal.state, signal.refused_by, signal.detail = "refused", str(Blocker.RATE), order.detail
             unit.signals.remove(signal)
             self._writer.decision(signal.decision)
             unit.decisions.remove(signal.decision)
@@ -98,14 +99,14 @@ class Sender:
         unit.events.extend(("signals", signal.event(now)) for signal in unit.signals)
         if not orders:
             return []
-        if "database" in self._core.blocks:
-            return self._without_database(orders, unit, self._core.blocks["database"])
+        if Blocker.DATABASE in self._core.blocks:
+            return self._without_database(orders, unit, self._core.blocks[Blocker.DATABASE])
         try:
             await self._core.store.write(unit)
         except psycopg.errors.UniqueViolation:
             return await self._one_by_one(orders, unit)
         except DatabaseGone as error:
-            self._core.block("database", str(error))
+            self._core.block(Blocker.DATABASE, str(error))
             return self._without_database(orders, unit, str(error))
         self._count(orders)
         return orders
@@ -120,7 +121,7 @@ class Sender:
     async def _one_by_one(self, orders: list[DeskOrder], unit: Unit) -> list[DeskOrder]:
         """A client id has a row already: that decision was acted on, and nothing is sent for it a second time."""
         if len(orders) == 1:
-            orders[0].origin = HAS_ROW
+            orders[0].origin = str(HAS_ROW)
             self._core.books.order_drop(orders[0])
             log.error("an order of this id exists already, nothing is sent", client_id=orders[0].client_id)
             return []
@@ -137,7 +138,7 @@ class Sender:
         for order in orders:
             if order.adds_risk:
                 # the row may have been committed before the connection broke: let it end as what it is
-                self._tracker.move(order, OrderState.REJECTED, "desk", f"database gone: {why}")
+                self._tracker.move(order, OrderState.REJECTED, Origin.DESK, f"database gone: {why}")
                 continue
             order.is_journalled = True
             self._core.journal.add("order", order.client_id, row=rows.order_row(order))
@@ -159,19 +160,19 @@ class Sender:
             try:
                 venue_order_id = await self._core.broker.create(order.request())
             except GateRefused as error:
-                self._refused(order, "gate", str(error))
+                self._refused(order, Origin.GATE, str(error))
             except VenueBusy as error:
                 await self._core.penalise()
                 self._refused(order, BUSY, str(error))
             except OutcomeUnknown as error:
                 self._unknown(order, str(error))
             except CredentialsRefused as error:
-                self._core.block("credentials", str(error))
+                self._core.block(Blocker.CREDENTIALS, str(error))
                 self._refused(order, NOT_HEARD, str(error))
             except SignatureRefused as error:
-                self._refused(order, "clock", str(error))
+                self._refused(order, Origin.CLOCK, str(error))
             except VenueError as error:
-                self._refused(order, "venue", str(error))
+                self._refused(order, Origin.VENUE, str(error))
             except Exception as error:  # whatever broke on the way: the request may have left
                 log.exception("sending failed in an unforeseen way")
                 self._unknown(order, repr(error))

@@ -14,6 +14,7 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Day
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS, DatabaseGone
+from apps.execution.origins import Blocker
 from apps.execution.states import OrderState
 from apps.market.selectors import bars_newest_open_async, bars_read_many_async
 from trader.config import config
@@ -27,11 +28,10 @@ MARKS_S = 5.0
 DAY_VERSION = "1"
 SETTLE_S = 1.0
 SETTLE_POLL_S = 0.01
-IDS_WAIT_S = 0.1
 ENDS_TRIED = 5
 END_WAIT_S = 0.2
 PRIVATE = "private socket"
-STOPPING = "stopping"
+STOPPING = Blocker.STOPPING
 # what can make an order of its own will; the writer, the private socket, stops and the sweep stay to the end
 WILFUL = ("start", "bars ", "commands", "deployments", "reversal", "reconcile", "checkpoints", "log ")
 BEGIN = """
@@ -50,10 +50,12 @@ class _Day(msgspec.Struct, frozen=True):
 
 
 async def begin(core: DeskCore) -> int:
-    """Write the session's row and return its id."""
+    """Write the session's row and return its id, from which those of its rows are counted."""
     given = {"account_id": core.account.id, "fence": core.lease.fence, "holder": holder_name("desk")[:120]}
     rows = await core.store.query(BEGIN, given)
-    return int(rows[0][0])
+    session_id = int(rows[0][0])
+    core.ids.begin(session_id, (order.id for order in core.books.orders.values()))
+    return session_id
 
 
 async def reconciled(core: DeskCore) -> None:
@@ -66,40 +68,28 @@ async def private_events(parts: Parts) -> None:
     while True:
         event = await parts.core.broker.next_event()
         if isinstance(event, VenueFill):
-            await _fill_taken(parts, event)
+            parts.fills.take(event)
         elif isinstance(event, VenueOrder):
             parts.fills.report(event)
         elif isinstance(event, VenueFunding):
             parts.fills.funding(event)
         elif event is StreamState.LOST:
-            parts.core.block("socket_lost", "the private socket is not connected")
+            parts.core.block(Blocker.SOCKET_LOST, "the private socket is not connected")
         else:
-            parts.core.unblock("socket_lost")
+            parts.core.unblock(Blocker.SOCKET_LOST)
             parts.reconciler.soon()
 
 
-async def _fill_taken(parts: Parts, fill: VenueFill) -> None:
-    """Book a fill; while a database that is gone leaves no number for its row, it waits, and what follows with it."""
-    while True:
-        try:
-            parts.fills.take(fill)
-            return
-        except DatabaseGone as error:
-            parts.core.block("database", str(error))
-            await asyncio.sleep(IDS_WAIT_S)
-
-
 async def upkeep(core: DeskCore) -> None:
-    """Keep ids at hand, the connection warm and the venue's clock known; each failure waits for the next turn."""
+    """Keep the connection warm and the venue's clock known, look for a lost database; a failure waits a turn."""
     warmed = measured = time.monotonic()
     while True:
         await asyncio.sleep(UPKEEP_S)
         now = time.monotonic()
         try:
-            await core.store.ids_refill()
-            if "database" in core.blocks:
+            if Blocker.DATABASE in core.blocks:
                 await core.store.query("SELECT 1")
-                core.unblock("database")
+                core.unblock(Blocker.DATABASE)
             if now - warmed >= config.execution.warm_s:
                 warmed = now
                 await core.broker.keep_warm()
@@ -107,7 +97,7 @@ async def upkeep(core: DeskCore) -> None:
                 measured = now
                 await clock_measure(core)
         except DatabaseGone as error:
-            core.block("database", str(error))
+            core.block(Blocker.DATABASE, str(error))
         except VenueError as error:
             log.warning("venue not reached", error=str(error)[:200])
         core.wake.set()

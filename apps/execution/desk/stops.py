@@ -15,6 +15,7 @@ from apps.execution.desk.make import Wish, closing_quantity, order_make
 from apps.execution.desk.model import ENTRY, EXIT, MANUAL, STOP, DeskOrder
 from apps.execution.desk.send import HAS_ROW, NO_TOKEN, Sender
 from apps.execution.desk.track import Tracker
+from apps.execution.origins import Blocker, Origin
 from apps.execution.states import FINAL, OrderState
 from trader.config import config
 from trader.core.portfolio import UNATTRIBUTED
@@ -177,7 +178,7 @@ class Stops:
                 return order
             if order.state is OrderState.FILLED:
                 return order
-            if order.origin == "venue":
+            if order.origin == Origin.VENUE:
                 await self._refused(key, order)
             return None
         return None
@@ -237,4 +238,4 @@ class Stops:
 
 
 def _block_name(key: Key) -> str:
-    return f"stop {key[0]} {key[1]}"
+    return f"{Blocker.STOP} {key[0]} {key[1]}"

@@ -1,4 +1,4 @@
-"""The desk's writes: one statement, one commit, on a connection of its own; and ids taken ahead of their rows."""
+"""The desk's writes: one statement, one commit, on a connection of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,15 +18,17 @@ from trader.core.types import TraderError
 
 Event = tuple[str, Message]
 T = TypeVar("T")
-DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, TimeoutError, OSError)
-IDS_AHEAD = 2048  # what a desk uses while the database is gone comes out of these
+DATABASE_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # a process that stood still inside a transaction finds its connection closed by the server
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+    TimeoutError,
+    OSError,
+)
 WRITE_TIMEOUT_S = 1.5
 QUERY_TIMEOUT_S = 3.0
-SEQUENCES = {
-    "order": "execution_order_id_seq",
-    "fill": "execution_fill_id_seq",
-    "signal": "strategies_signal_id_seq",
-}
 
 
 class FenceLost(TraderError):
@@ -64,7 +66,6 @@ class Store:
         self._bus = bus
         self._connections: dict[str, psycopg.AsyncConnection[Any]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._ids: dict[str, list[int]] = {name: [] for name in SEQUENCES}
         self._wakes: set[asyncio.Task[None]] = set()
         self._left: set[asyncio.Task[Any]] = set()
         self.on_gone: Callable[[str], None] | None = None
@@ -74,21 +75,6 @@ class Store:
         for connection in self._connections.values():
             await connection.close()
         self._connections.clear()
-
-    def id_take(self, name: str) -> int:
-        """Return the next id of a table, taken ahead of time; raises `DatabaseGone` when none is left."""
-        if not self._ids[name]:
-            raise DatabaseGone(f"no {name} id is left, and the database gives no more")
-        return self._ids[name].pop()
-
-    async def ids_refill(self) -> None:
-        """Take more ids where fewer than half are left; call it often, it seldom asks."""
-        for name, sequence in SEQUENCES.items():
-            if len(self._ids[name]) < IDS_AHEAD // 2:
-                taken = await self.query(
-                    f"SELECT nextval('{sequence}') FROM generate_series(1, %(n)s)", {"n": IDS_AHEAD}, lane="side"
-                )
-                self._ids[name] = [row[0] for row in reversed(taken)] + self._ids[name]
 
     async def write(self, unit: Unit, lane: str = "path", before: Sequence[Any] = ()) -> None:
         """Commit a unit. Raises `FenceLost`, `BookedBefore`, `DatabaseGone`; integrity errors pass through.

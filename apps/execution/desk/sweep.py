@@ -23,6 +23,7 @@ from apps.execution.desk.model import MANUAL, STOP, DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.writer import Writer
 from apps.execution.events import SWEEPS, SweepProgress
+from apps.execution.origins import Blocker, Origin
 from trader.core.portfolio import UNATTRIBUTED
 from trader.core.types import VenueError
 
@@ -31,13 +32,15 @@ CANCELS_A_SECOND = {"linear": 10.0, "spot": 20.0}
 PASS_S = 0.1
 PASS_MAX_S = 2.0
 AGAIN_S = 5.0
+WHY_MOST = 200
 SWEEP = """
     INSERT INTO execution_killsweep AS row (account_id, scope, generation, flatten, found, "left", positions_left,
-        "foreign", seconds_left, started_at, updated_at, finished_at)
+        "foreign", seconds_left, why, started_at, updated_at, finished_at)
     VALUES (%(account_id)s, %(scope)s, %(generation)s, %(flatten)s, %(found)s, %(left)s, %(positions_left)s,
-        %(foreign)s, %(seconds_left)s, clock_timestamp(), clock_timestamp(),
+        %(foreign)s, %(seconds_left)s, %(why)s, clock_timestamp(), clock_timestamp(),
         CASE WHEN %(finished)s THEN clock_timestamp() END)
     ON CONFLICT (account_id, scope, generation) DO UPDATE SET flatten = row.flatten OR excluded.flatten,
+        why = excluded.why,
         found = greatest(row.found, excluded.found), "left" = excluded."left",
         positions_left = excluded.positions_left, "foreign" = excluded."foreign",
         seconds_left = excluded.seconds_left, updated_at = excluded.updated_at, finished_at = excluded.finished_at
@@ -56,15 +59,17 @@ class Sweep:
     positions_left: int = 0
     foreign: int = 0
     seconds_left: float | None = None
+    why: str = ""
     finished: bool = False
     looked_at: float = 0.0
 
-    def figures(self) -> tuple[int, int, int, float | None, bool]:
-        return self.left, self.positions_left, self.foreign, self.seconds_left, self.finished
+    def figures(self) -> tuple[int, int, int, float | None, str, bool]:
+        return self.left, self.positions_left, self.foreign, self.seconds_left, self.why, self.finished
 
 
 class Sweeper:
-    """Sweeps for every engaged record that concerns this account, one at a time, newest engagement of each scope."""
+    """Sweeps for every engaged record that concerns this account: the newest engagement of each scope, each in a task
+    of its own, so that a position that cannot be closed holds no other scope up."""
 
     def __init__(
         self, core: DeskCore, writer: Writer, fills: Fills, canceller: Canceller, flattener: Flattener, asker: Asker
@@ -79,7 +84,6 @@ class Sweeper:
         self._done: dict[str, Sweep] = {}
         self._unsaved: dict[str, Sweep] = {}
         self.deployments: set[str] = set()
-        self.is_sweeping = False
 
     def changed(self) -> None:
         """The kill switch's readings have changed."""
@@ -103,8 +107,14 @@ class Sweeper:
             for record in self._core.kill.engaged(self.scopes()):
                 if self._core.lease.superseded:
                     return
-                await self._engaged(Sweep(record.scope, record.generation, record.flatten))
+                self._begin(Sweep(record.scope, record.generation, record.flatten))
             await self._save_unsaved()
+
+    def _begin(self, sweep: Sweep) -> None:
+        """Work on a scope that nothing works on."""
+        name = f"sweep {sweep.scope}"
+        if not any(task.get_name() == name for task in self._core.tasks):
+            self._core.spawn(self._engaged(sweep), name)
 
     async def _engaged(self, sweep: Sweep) -> None:
         """Sweep an engagement that is new; one that was swept is looked at again while it lasts."""
@@ -123,7 +133,6 @@ class Sweeper:
 
     async def _sweep(self, sweep: Sweep, told: tuple[object, ...] | None) -> None:
         """Pass after pass until the venue says zero; `told` is what was said of this engagement last."""
-        self.is_sweeping = True
         pause = PASS_S
         try:
             while not sweep.finished and not self._core.lease.superseded and self._still_engaged(sweep):
@@ -136,7 +145,7 @@ class Sweeper:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, PASS_MAX_S)
         finally:
-            self.is_sweeping = False
+            self._wake.set()  # a newer engagement of this scope may be waiting
         if sweep.finished:
             sweep.looked_at = time.monotonic()
             if self._done.get(sweep.scope) is not sweep:
@@ -158,12 +167,16 @@ class Sweeper:
             at_venue = await self._at_venue()
         except VenueError as error:
             log.error("venue does not list its orders; cancelling by id what is known", error=str(error)[:200])
-            await self._canceller.cancel(known, why=f"kill switch {sweep.scope}", origin="kill")
+            sweep.why = f"the venue does not list its orders: {error}"[:WHY_MOST]
+            await self._canceller.cancel(known, why=f"kill switch {sweep.scope}", origin=Origin.KILL)
             sweep.left = max(len(known), 1)
             return
-        left = await self._cancel(sweep, at_venue, known)
+        left, why = await self._cancel(sweep, at_venue, known)
         sweep.left = left
         sweep.positions_left = await self._flattener.flatten(sweep.scope) if sweep.flatten else 0
+        if sweep.positions_left and not why:
+            why = self._flattener.why_held(sweep.scope)
+        sweep.why = why[:WHY_MOST]
         unknown = [order for order in known if order.is_open]
         sweep.finished = not left and not unknown and not sweep.positions_left
 
@@ -175,8 +188,8 @@ class Sweeper:
             self._fills.report(report)
         return found
 
-    async def _cancel(self, sweep: Sweep, at_venue: list[VenueOrder], known: list[DeskOrder]) -> int:
-        """Cancel the risk-adding orders that rest at the venue; returns how many did."""
+    async def _cancel(self, sweep: Sweep, at_venue: list[VenueOrder], known: list[DeskOrder]) -> tuple[int, str]:
+        """Cancel the risk-adding orders that rest at the venue; returns how many did, and why one was not taken."""
         ours, foreign = [], []
         for report in at_venue:
             (ours if self._core.broker.is_ours(report.client_id) else foreign).append(report)
@@ -185,17 +198,17 @@ class Sweeper:
         sweep.found = max(sweep.found, len(wanted) + len(strays))
         rates = [CANCELS_A_SECOND[one.market.kind] for one in (*wanted, *strays)]
         sweep.seconds_left = round(sum(1 / rate for rate in rates), 1) if rates else None
-        if strays:
-            await self._canceller.cancel_refs(strays)
+        why = await self._canceller.cancel_refs(strays) if strays else ""
         if wanted and not foreign and not stays and self._all_at_once(sweep, wanted):
-            await self._cancel_all(sweep, wanted)
+            why = await self._cancel_all(sweep, wanted) or why
         elif wanted:
-            await self._canceller.cancel(wanted, why=f"kill switch {sweep.scope}", origin="kill")
+            failed = await self._canceller.cancel(wanted, why=f"kill switch {sweep.scope}", origin=Origin.KILL)
+            why = failed[0].detail if failed else why
         resting = {report.client_id for report in ours}
         for order in known:
             if order.is_open and order.client_id not in resting and not self._young(order):
                 self._core.ask_soon(order)
-        return len(wanted) + len(strays)
+        return len(wanted) + len(strays), why
 
     def _sorted(self, sweep: Sweep, ours: list[VenueOrder]) -> tuple[list[DeskOrder], list[OrderRef], list[VenueOrder]]:
         """Sort what rests of ours: to cancel as an order of the books; to cancel by the venue's id (no row here, or a
@@ -228,12 +241,15 @@ class Sweeper:
         reducing = [one for one in self._core.books.open.values() if not one.adds_risk and not one.is_stop]
         return is_whole and not reducing and len(wanted) > 1 and not self._core.lease.expired()
 
-    async def _cancel_all(self, sweep: Sweep, wanted: list[DeskOrder]) -> None:
-        sweep.seconds_left = None
+    async def _cancel_all(self, sweep: Sweep, wanted: list[DeskOrder]) -> str:
+        """Cancel by one request a category, conditional orders by id; returns why one was not taken."""
+        sweep.seconds_left, why, reason = None, "", f"kill {sweep.scope}"
         for kind in sorted({order.market.kind for order in wanted}):
             of_kind = [order for order in wanted if order.market.kind == kind]
-            await self._canceller.cancel_all(kind, [one for one in of_kind if not one.is_stop], f"kill {sweep.scope}")
-            await self._canceller.cancel([one for one in of_kind if one.is_stop], f"kill {sweep.scope}", "kill")
+            why = await self._canceller.cancel_all(kind, [one for one in of_kind if not one.is_stop], reason) or why
+            failed = await self._canceller.cancel([one for one in of_kind if one.is_stop], reason, Origin.KILL)
+            why = failed[0].detail if failed else why
+        return why
 
     def _concerns(self, sweep: Sweep, owner: str) -> bool:
         """Whether an owner's orders are of a scope. Whose the adopted ones were nobody knows: they are of every one."""
@@ -260,7 +276,7 @@ class Sweeper:
         )
         self._writer.event(SWEEPS, event)
         self._unsaved[sweep.scope] = sweep
-        if "database" not in self._core.blocks:
+        if Blocker.DATABASE not in self._core.blocks:
             await self._save_unsaved()
 
     async def _save_unsaved(self) -> None:
@@ -279,10 +295,12 @@ class Sweeper:
                         "positions_left": sweep.positions_left,
                         "foreign": sweep.foreign,
                         "seconds_left": sweep.seconds_left,
+                        "why": sweep.why,
                         "finished": sweep.finished,
                     },
                 )
-                self._unsaved.pop(scope, None)
+                if self._unsaved.get(scope) is sweep:
+                    self._unsaved.pop(scope)
             except (DatabaseGone, psycopg.Error) as error:
                 log.warning("sweep's progress not written yet", error=str(error)[:200])
                 return

@@ -28,7 +28,7 @@ class Tracker:
         """Take an order to a state that the desk itself decides; raises where that is not legal."""
         order.state = advance(order.state, state)
         if origin:
-            order.origin, order.detail = origin, detail[:200]
+            order.origin, order.detail = str(origin), detail[:200]
         self.changed(order)
 
     def changed(self, order: DeskOrder) -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.guard import Guard
+from apps.execution.origins import Blocker
 from apps.market.events import FeedHealth, MarketClock, Quote
 from trader.config import config
 
@@ -52,14 +53,14 @@ class Watch:
         """Block new risk while the feed or our own socket is silent; called several times a second."""
         why = self._why_feed()
         if why:
-            self._core.block("feed", why)
+            self._core.block(Blocker.FEED, why)
         else:
-            self._core.unblock("feed")
+            self._core.unblock(Blocker.FEED)
         age = self._core.broker.stream_age_s()
         if age > config.execution.socket_stale_s:
-            self._core.block("socket", f"the private socket has been silent for {min(age, 9999):.1f} s")
+            self._core.block(Blocker.SOCKET, f"the private socket has been silent for {min(age, 9999):.1f} s")
         else:
-            self._core.unblock("socket")
+            self._core.unblock(Blocker.SOCKET)
 
     def _why_feed(self) -> str:
         if self._feed is None:

@@ -18,6 +18,7 @@ from apps.execution.desk.crashpoints import crash_point
 from apps.execution.desk.model import DeskDecision, DeskOrder, DeskSignal
 from apps.execution.desk.rows import Row
 from apps.execution.desk.store import BookedBefore, DatabaseGone, Event, Unit
+from apps.execution.origins import Blocker
 from apps.portfolio import services as portfolio
 from apps.risk import services as risk
 from apps.strategies.events import SIGNALS
@@ -158,23 +159,26 @@ class Writer:
         while not self._pending.is_empty():
             taken, self._pending = self._pending, Pending()
             try:
-                await self._write(taken)
+                await self._write_once_booked(taken)
             except DatabaseGone as error:
                 self._put_back(taken)
                 self._in_doubt = True
-                self._core.block("database", str(error))
+                self._core.block(Blocker.DATABASE, str(error))
                 await asyncio.sleep(RETRY_S)
                 continue
-            except BookedBefore:
-                if not self._in_doubt:
-                    raise
-                await self._forget_booked(taken)
-                self._put_back(taken)
-                self._in_doubt = False
-                continue
             self._in_doubt = False
-            self._core.unblock("database")
+            self._core.unblock(Blocker.DATABASE)
         self._idle.set()
+
+    async def _write_once_booked(self, taken: Pending) -> None:
+        """Write; what a commit of ours in doubt did book is left out. A database gone in between is as always."""
+        try:
+            await self._write(taken)
+        except BookedBefore:
+            if not self._in_doubt:
+                raise
+            await self._forget_booked(taken)
+            await self._write(taken)
 
     async def _write(self, taken: Pending) -> None:
         now = self._core.now_ns()

@@ -33,6 +33,7 @@ from apps.market.residents import FeedResident
 from apps.market.services import venues_sync
 from apps.portfolio import seed as portfolio_seed
 from apps.strategies import seed as strategies_seed
+from tests.apps.execution.pace import LONG_S
 from trader.runtime.stack import port_take
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,7 +132,7 @@ class Exchange:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=LONG_S) as answer:
             raw = answer.read()
         return (
             [json.loads(line) for line in raw.splitlines()] if path.startswith("/ledger") else json.loads(raw or "{}")
@@ -187,7 +188,7 @@ class Living:
 
     async def context(self, kind: str, key: str) -> ResidentContext:
         lease = None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LONG_S):
             while lease is None:
                 lease = await self.keeper.acquire(kind, key)
                 await asyncio.sleep(0 if lease else 0.05)
@@ -200,7 +201,7 @@ class Living:
         self.desk = Desk(str(self.account_id), self.desk_context)
         self.desk_task = asyncio.create_task(self.desk.run())
         if trading:
-            await self.until(lambda: self.desk_context.lease.meta["state"] == "trading", 20, "the desk trades")
+            await self.until(lambda: self.desk_context.lease.meta["state"] == "trading", what="the desk trades")
 
     async def desk_stop(self) -> None:
         """Stop it as a host would."""
@@ -208,7 +209,7 @@ class Living:
             return
         self.desk_context.stop.set()
         with suppress(asyncio.CancelledError):
-            await asyncio.wait_for(self.desk_task, 8)
+            await asyncio.wait_for(self.desk_task, LONG_S)
         await self.keeper.release(self.desk_context.lease)
         self.desk_task = None
 
@@ -231,9 +232,9 @@ class Living:
             self.minute = one
             await asyncio.to_thread(self.exchange.run_to, one)
             end_ns = START_NS + (one + 1) * MINUTE_NS
-            await self.until(lambda: self.parts.health.done_ns >= end_ns, 20, f"the desk is through minute {one}")  # noqa: B023
+            await self.until(lambda: self.parts.health.done_ns >= end_ns, what=f"the desk is through minute {one}")  # noqa: B023
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 15.0, what: str = "") -> Any:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = LONG_S, what: str = "") -> Any:
         """Return the first true answer of a condition."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -312,13 +313,13 @@ async def _around(exchange: Exchange, found: dict[str, Any]) -> AsyncIterator[Li
             context = await made.context(kind, key)
             contexts.append(context)
             made.tasks.append(asyncio.create_task(factory(key, context).run()))
-        await made.until(lambda: contexts[1].lease.meta["state"] == "ready", 20, "the feed is ready")
+        await made.until(lambda: contexts[1].lease.meta["state"] == "ready", what="the feed is ready")
         yield made
     finally:
         await made.desk_stop()
         for context in contexts:
             context.stop.set()
-        await asyncio.wait(made.tasks, timeout=6)
+        await asyncio.wait(made.tasks, timeout=LONG_S)
         for context in contexts:
             await keeper.release(context.lease)
         keeping.cancel()
@@ -372,7 +373,7 @@ def _free_port() -> int:
 def _until_file(path: Path, process: subprocess.Popen, log: Path) -> None:
     import time
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONG_S
     while not path.exists():
         assert process.poll() is None, f"the simulator ended: {log.read_text()[-2000:]}"
         assert time.monotonic() < deadline, "the simulator does not listen"

@@ -1,5 +1,6 @@
 """A changed deployment keeps what was stopped for its predecessor, and what its day has cost so far."""
 
+import asyncio
 from math import isclose
 
 import msgspec
@@ -17,6 +18,7 @@ from apps.risk.selectors import scope_account, scope_deployment
 from apps.risk.services import halt_end, kill_engage, kill_release
 from apps.strategies.services import deployment_change
 from tests.apps.execution.living import SPOT, WARM, Living, living
+from tests.apps.execution.pace import LONG_S
 from tests.apps.risk.fixtures import kill_clear
 
 __all__ = ["kill_clear"]
@@ -46,16 +48,16 @@ async def test_a_kill_switch_of_a_deployment_outlives_its_change_in_guard_gate_a
         await kill_engage(scope, by="tester", reason="drill")
         new = await changed(made)
         core = made.parts.core
-        await made.until(lambda: refused(made, new), 5, "the guard knows")
+        await made.until(lambda: refused(made, new), what="the guard knows")
         assert refused(made, new) == "kill_switch"
         assert core.scopes(new) == (scope_account(made.account_id), scope_deployment(new), scope)
         assert core.kill_verdict(core.scopes(new)).state == "engaged"
         assert made.parts.sweeper._concerns(Sweep(scope, 2, False), new)
-        await made.until(lambda: scope in made.parts.sweeper._done, 5, "the sweep of the predecessor's scope has run")
+        await made.until(lambda: scope in made.parts.sweeper._done, what="the sweep of the predecessor's scope has run")
         await made.minutes(WARM + 2)
         assert not await Order.objects.aexists()
         await kill_release(scope, by="tester", reason="drill over")
-        await made.until(lambda: not refused(made, new), 5, "clear again")
+        await made.until(lambda: not refused(made, new), what="clear again")
 
 
 async def test_a_halt_of_a_deployment_outlives_its_change() -> None:
@@ -65,12 +67,12 @@ async def test_a_halt_of_a_deployment_outlives_its_change() -> None:
             market_at=timezone.now(),
         )  # fmt: skip
         new = await changed(made)
-        await made.until(lambda: refused(made, new), 5, "the guard knows")
+        await made.until(lambda: refused(made, new), what="the guard knows")
         assert refused(made, new) == "halt"
         assert refused(made, "manual") == ""
         person = await get_user_model().objects.acreate(username="tester", role="operator")
         await sync_to_async(halt_end)(halt=halt, person=person, reason="looked at")
-        await made.until(lambda: not refused(made, new), 5, "clear again")
+        await made.until(lambda: not refused(made, new), what="clear again")
 
 
 async def test_a_successor_counts_its_day_from_where_its_predecessor_began_it() -> None:
@@ -101,11 +103,9 @@ async def test_a_new_day_is_saved_at_once() -> None:
             )
             return msgspec.msgpack.decode(found.body)["number"] if found is not None else -1
 
-        for _ in range(100):
-            if await saved() == number:
-                break
-            await made.pause(0.02)
-        assert await saved() == number
+        async with asyncio.timeout(LONG_S):
+            while await saved() != number:
+                await made.pause(0.02)
 
 
 async def test_orders_of_a_minute_are_counted_as_they_are_made_and_after_a_restart() -> None:
@@ -115,7 +115,7 @@ async def test_orders_of_a_minute_are_counted_as_they_are_made_and_after_a_resta
         adding = [one for one in made.books.orders.values() if one.adds_risk]
         assert len(adding) == 1
         assert made.parts.accounts.book(None, made.instrument(SPOT), "buy").orders_last_minute == 1
-        await made.until(lambda: not made.parts.tracker.in_flight(), 10, "the venue has said what became of it")
+        await made.until(lambda: not made.parts.tracker.in_flight(), what="the venue has said what became of it")
         await made.parts.writer.flush()
         await made.desk_crash()
         await made.desk_start()

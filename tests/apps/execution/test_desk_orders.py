@@ -19,6 +19,7 @@ from apps.portfolio.models import Account, EquitySnapshot
 from apps.risk.models import Refusal
 from apps.risk.services import limit_set
 from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
+from tests.apps.execution.pace import LONG_S
 from tests.apps.execution.wishes import answered, command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
 
@@ -79,7 +80,7 @@ async def test_an_order_over_its_limit_is_refused_with_the_number_and_every_chec
         await made.until(
             lambda: made.parts.guard.account_limits().get("order_notional") == 500, what="the limit is known"
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LONG_S):
             while not await EquitySnapshot.objects.filter(account=account).aexists():
                 await asyncio.sleep(0.05)  # a preview counts with the account's newest figures
         preview = await sync_to_async(manual_order_preview)(account, instrument, "buy", "limit", "9", "90")

@@ -95,7 +95,7 @@ async def test_a_changed_deployment_hands_its_position_and_its_stop_to_the_succe
         new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
         made.parts.writer.event("deployments", _nothing(made))
         with pytest.raises(FenceLost):
-            await made.until(lambda: False, 8, "the old desk ends by its fence")
+            await made.until(lambda: False, what="the old desk ends by its fence")
         made.desk_task = None
         made.keeper.leases.clear()
         await made.desk_start()

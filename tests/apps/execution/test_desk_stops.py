@@ -37,15 +37,15 @@ async def test_without_a_rate_token_for_its_stop_a_position_blocks_new_risk_unti
         monkeypatch.setattr(governor, "take", no_token)
         bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
         assert bought.state == "done", bought.result
-        await made.until(lambda: stop_block(made), 1.5, "new risk is blocked")
+        await made.until(lambda: stop_block(made), what="new risk is blocked")
         more = await command(
             made, "order", instrument_id=instrument, side="buy", kind="limit", quantity="1", price="90"
         )
         assert more.state == "refused"
         assert "no stop at the venue" in more.result
-        await made.until(lambda: len(asked) >= 3, 5, "it is tried again soon")
+        await made.until(lambda: len(asked) >= 3, what="it is tried again soon")
         monkeypatch.setattr(governor, "take", take)
-        await made.until(lambda: stops(made) and not stop_block(made), 5, "protected again")
+        await made.until(lambda: stops(made) and not stop_block(made), what="protected again")
         assert [one.revision for one in stops(made)] == [1]
         assert made.books.held(instrument, "manual") > 0
         assert [row["side"] for row in made.exchange.ledger("order")] == ["Buy", "Sell"]
@@ -59,8 +59,8 @@ async def test_a_venue_that_is_too_busy_for_a_stop_does_not_cost_the_position(fa
         bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
         assert bought.state == "done", bought.result
         held = await made.until(lambda: made.books.held(instrument, "manual"), what="long by hand")
-        await made.until(lambda: stop_block(made), 3, "new risk is blocked")
-        await made.until(lambda: stops(made) and not stop_block(made), 10, "protected")
+        await made.until(lambda: stop_block(made), what="new risk is blocked")
+        await made.until(lambda: stops(made) and not stop_block(made), what="protected")
         assert made.books.held(instrument, "manual") == held
         refused = [one.origin for one in made.books.orders.values() if one.state == "rejected"]
         assert refused == ["busy", "busy"]
@@ -74,7 +74,7 @@ async def test_a_stop_that_the_venue_refuses_closes_the_position_once() -> None:
         made.exchange.fault(fault="busy", code=110092, status=200, path="order/create", skip=1, count=1)
         bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
         assert bought.state == "done", bought.result
-        await made.until(lambda: [one for one in made.books.orders.values() if one.leg == "exit"], 5, "it is closed")
-        await made.until(lambda: made.books.is_flat(instrument, made.books.held(instrument, "manual")), 5, "flat")
-        await made.until(lambda: not made.books.open and not stop_block(made), 5, "nothing rests, nothing is blocked")
+        await made.until(lambda: [one for one in made.books.orders.values() if one.leg == "exit"], what="it is closed")
+        await made.until(lambda: made.books.is_flat(instrument, made.books.held(instrument, "manual")), what="flat")
+        await made.until(lambda: not made.books.open and not stop_block(made), what="nothing rests, nothing is blocked")
         assert [one.leg for one in made.books.orders.values()].count("exit") == 1

@@ -58,7 +58,7 @@ async def test_what_rests_again_while_the_switch_is_engaged_is_swept_again(monke
         await swept(made, "all")
         late = await stray_order(made)
         assert resting(made) == [late]
-        await made.until(lambda: not resting(made), 5, "the late order is cancelled")
+        await made.until(lambda: not resting(made), what="the late order is cancelled")
         await made.until(
             lambda: made.parts.sweeper._done["all"].found == 1 and made.parts.sweeper._done["all"].finished
         )

@@ -2,9 +2,11 @@
 
 import secrets
 from asyncio import sleep
+from time import monotonic
 from typing import Any
 
 from apps.execution.models import DeskCommand
+from tests.apps.execution.pace import LONG_S
 
 
 async def command(made: Any, kind: str, /, **body: Any) -> DeskCommand:
@@ -18,7 +20,8 @@ async def command(made: Any, kind: str, /, **body: Any) -> DeskCommand:
 
 async def answered(made: Any, row: DeskCommand) -> DeskCommand:
     """Wait for the answer to a command."""
-    for _ in range(400):
+    until = monotonic() + LONG_S
+    while monotonic() < until:
         await row.arefresh_from_db()
         if row.state in ("done", "refused", "failed"):
             return row

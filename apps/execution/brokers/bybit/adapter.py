@@ -192,24 +192,33 @@ class BybitBroker:
                     return parsers.order_parse({**found[0], "category": market.kind})
         return None
 
-    async def fills(self, kind: str, since_ns: int | None, client_id: str | None = None) -> list[VenueFill]:
-        """Return executions since a moment of the market clock, oldest first; or those of one order."""
+    async def fills(
+        self, kind: str, since_ns: int | None, client_id: str | None = None, *, until_ns: int | None = None
+    ) -> list[VenueFill]:
+        """Return executions since a moment of the market clock, oldest first; or those of one order.
+
+        `until_ns` is the market's present: a longer span than the venue tells at once is asked for in pieces up to it.
+        """
         query: dict[str, Any] = {"category": kind, "execType": "Trade", "limit": 100}
         if client_id is not None:
             query["orderLinkId"] = self.encode(client_id)
-        if since_ns is not None:
-            query["startTime"] = since_ns // parsers.MS
-        rows = await self._pages("private_get_v5_execution_list", query)
+        rows = await self._executions(query, since_ns, until_ns)
         found = [parsers.fill_parse({**row, "category": kind}, self._base_of, self._quote_of) for row in rows]
         return sorted(found, key=lambda fill: (fill.market_ns, fill.fill_id))
 
-    async def fundings(self, since_ns: int | None) -> list[VenueFunding]:
-        """Return funding payments since a moment of the market clock, oldest first."""
-        query: dict[str, Any] = {"category": "linear", "execType": "Funding", "limit": 100}
-        if since_ns is not None:
-            query["startTime"] = since_ns // parsers.MS
-        rows = await self._pages("private_get_v5_execution_list", query)
+    async def fundings(self, since_ns: int | None, *, until_ns: int | None = None) -> list[VenueFunding]:
+        """Return funding payments since a moment of the market clock, oldest first; `until_ns` as for fills."""
+        query = {"category": "linear", "execType": "Funding", "limit": 100}
+        rows = await self._executions(query, since_ns, until_ns)
         return sorted((parsers.funding_parse(row) for row in rows), key=lambda one: (one.market_ns, one.venue_id))
+
+    async def _executions(
+        self, query: dict[str, Any], since_ns: int | None, until_ns: int | None
+    ) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for window in parsers.windows(since_ns, until_ns):
+            rows.extend(await self._pages("private_get_v5_execution_list", {**query, **window}))
+        return rows
 
     async def positions(self) -> list[VenuePosition]:
         """Return the contract positions that are not flat."""

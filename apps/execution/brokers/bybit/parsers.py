@@ -20,6 +20,7 @@ from apps.execution.brokers.base import (
 from apps.execution.states import OrderState
 
 MS = 1_000_000
+WEEK_MS = 7 * 86_400_000  # the longest span of executions that the venue tells in one answer
 STATES = {
     "New": OrderState.ACKNOWLEDGED,
     "Untriggered": OrderState.ACKNOWLEDGED,
@@ -113,6 +114,21 @@ def funding_parse(row: Mapping[str, Any]) -> VenueFunding:
         currency=row.get("feeCurrency") or "USDT",
         market_ns=int(row["execTime"]) * MS,
     )
+
+
+def windows(since_ns: int | None, until_ns: int | None) -> list[dict[str, int]]:
+    """Return the spans in which executions are asked for: a week each, the last one without an end of ours.
+
+    With a start alone the venue tells one week from there, and nothing of what came later; without one, its last week.
+    """
+    if since_ns is None:
+        return [{}]
+    start, until = since_ns // MS, (until_ns or 0) // MS
+    found: list[dict[str, int]] = []
+    while start + WEEK_MS <= until:
+        found.append({"startTime": start, "endTime": start + WEEK_MS - 1})
+        start += WEEK_MS
+    return [*found, {"startTime": start}]
 
 
 def position_parse(row: Mapping[str, Any]) -> VenuePosition:
