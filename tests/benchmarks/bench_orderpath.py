@@ -19,7 +19,7 @@ from tests.apps.execution.living import WARM
 from tests.benchmarks.table import percentile, row
 from tests.reliability.floor import Floor
 
-MINUTES = 150
+MINUTES = 240
 HAMMERS = 2
 TRIALS = 240  # a few are void: nobody was sending in the last 50 ms before them
 BEFORE_NS = 50_000_000

@@ -22,7 +22,14 @@ SPEED = 5
 SECONDS = 12.0
 SETTLE_S = 15.0  # the start's own work (history, first bars) is not what is measured
 INSTRUMENTS = 10
-RATE = 10.0  # updates a second and instrument at this speed
+COUNTED_S = 4.0  # of every frame the exchange sends, to know how many updates there were to be shown
+UPDATES = ("orderbook.1.", "publicTrade.")
+# both kinds of each, because a frame's topic does not tell them apart
+WATCHED = """
+    SELECT id, venue_symbol FROM market_instrument WHERE venue_symbol IN (
+        SELECT venue_symbol FROM market_instrument GROUP BY venue_symbol HAVING count(*) = 2 ORDER BY min(id) LIMIT %s
+    ) ORDER BY id
+"""
 
 
 def rows() -> list[dict[str, Any]]:
@@ -30,28 +37,42 @@ def rows() -> list[dict[str, Any]]:
     with RunningStack("--market", "synthetic") as stack:
         stack.wait_ready(120)
         cookie, port = _sign_in(stack)
-        ids = [
-            str(found[0]) for found in stack.query("select id from market_instrument order by id limit %s", INSTRUMENTS)
-        ]
+        watched = stack.query(WATCHED, INSTRUMENTS // 2)
+        ids, symbols = [str(found[0]) for found in watched], {found[1] for found in watched}
         _control(stack, "/market", {"speed": SPEED})
         time.sleep(SETTLE_S)
         to_wall = _clock(stack)
-        one, hundred = (_measure(port, cookie, ids, clients, to_wall) for clients in (1, 100))
+        rate = _updates_a_second(stack, symbols)
+        one, hundred = (_measure(port, cookie, ids, clients, to_wall, rate) for clients in (1, 100))
     return [
         row("tick to browser, newest price, p99, 1 client", one["p99"], "ms", "goal", 60.0),
         row("tick to browser, newest price, p99, 100 clients", hundred["p99"], "ms", "goal", 100.0),
         row("tick to browser, newest price, p50, 1 client", one["p50"], "ms", "shown", None),
         row("tick to browser, newest price, p50, 100 clients", hundred["p50"], "ms", "shown", None),
+        row("updates sent by the exchange for these ten", rate, "updates/s", "at least", 100.0, False),
         row("share of updates shown, 1 client", one["shown"], "share", "conflation is counted", None),
         row("share of updates shown, 100 clients", hundred["shown"], "share", "conflation is counted", None),
     ]
 
 
-def _measure(port: int, cookie: str, ids: list[str], clients: int, to_wall: Any) -> dict[str, float]:
+def _updates_a_second(stack: RunningStack, symbols: set[str]) -> float:
+    """Return how many frames that move a price or a quote the exchange sends for these symbols, from its ledger."""
+    _control(stack, "/ledger", {"all_frames": True})
+    began = time.monotonic()
+    time.sleep(COUNTED_S)
+    took = time.monotonic() - began
+    _control(stack, "/ledger", {"all_frames": False})
+    wanted = {kind + symbol for kind in UPDATES for symbol in symbols}
+    newest = [frame for frame in stack.ledger("frame") if frame["topic"] in wanted]
+    last_ns = max(frame["wall_ns"] for frame in newest)
+    return sum(frame["wall_ns"] > last_ns - took * 1e9 for frame in newest) / took
+
+
+def _measure(port: int, cookie: str, ids: list[str], clients: int, to_wall: Any, rate: float) -> dict[str, float]:
     ask = json.dumps({"op": "sub", "topics": [f"quote.{found}" for found in ids]})
     heard = _heard(port, cookie, clients, ask)
     ages = [(came - to_wall(sent)) / 1e6 for stamps in heard["stamps"] for sent, came in stamps]
-    published = RATE * INSTRUMENTS * heard["seconds"] * clients
+    published = rate * heard["seconds"] * clients
     return {"p50": percentile(ages, 0.5), "p99": percentile(ages, 0.99), "shown": len(ages) / published}
 
 
