@@ -23,8 +23,11 @@ class DashboardConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what browsers may follow."""
+        from django.contrib import admin
+
         from apps.common.hub.registry import register_topic
 
+        admin.site.index_title = "What is set here"
         for name in STATES:
             register_topic(name, "state")
         for name, (snapshot, renderer) in ROWS.items():

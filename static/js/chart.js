@@ -77,16 +77,30 @@ class PriceChart {
   async show(instrument, timeframe) {
     const mine = ++this.asked;
     Object.assign(this, { instrument, timeframe, decimals: instrument.priceDecimals, exhausted: false });
+    this.await();
     this.plot.setAttribute("aria-label", `Candles of ${instrument.symbol} with our fills`);
     this.candles.applyOptions({ priceFormat: { type: "price", precision: this.decimals, minMove: 10 ** -this.decimals } });
     const found = await this.fetch(`limit=${WINDOW}`);
-    if (mine !== this.asked || !found) return;
-    this.bars = new Bars(timeframe);
+    if (mine !== this.asked) return;
+    this.plot.parentElement.removeAttribute("aria-busy");
+    if (!found) return;
     this.bars.store(found);
     this.fills = found.fills;
     this.draw();
     const count = this.bars.all().length;
     this.chart.timeScale().setVisibleLogicalRange({ from: count - Math.min(count, this.plot.clientWidth / 5), to: count + 8 });
+  }
+
+  /** Until the window is here the plot is empty and says that it waits: another instrument's candles are no answer. */
+  await() {
+    this.plot.parentElement.setAttribute("aria-busy", "true");
+    this.bars = new Bars(this.timeframe);
+    this.fills = [];
+    this.draw();
+  }
+
+  get isWaiting() {
+    return this.plot.parentElement.hasAttribute("aria-busy");
   }
 
   async older() {
@@ -112,7 +126,7 @@ class PriceChart {
 
   /** A bar in the making, of one minute: it moves the newest candle of whatever timeframe is shown. */
   minute(bar) {
-    if (bar.i !== this.instrument?.id || bar.tf !== 60) return;
+    if (bar.i !== this.instrument?.id || bar.tf !== 60 || this.isWaiting) return;
     if (this.bars.minute(bar)) this.resyncSoon();
     const now = this.bars.newest;
     this.empty.hidden = true;
@@ -138,14 +152,14 @@ class PriceChart {
   }
 
   fill(fill) {
-    if (this.fills.some((known) => known.id === fill.id)) return;
+    if (this.isWaiting || this.fills.some((known) => known.id === fill.id)) return;
     this.fills.push(fill);
     this.drawMarks();
   }
 
   draw() {
     const bars = this.bars.all();
-    this.empty.hidden = bars.length > 0 || !this.instrument;
+    this.empty.hidden = bars.length > 0 || !this.instrument || this.isWaiting;
     this.candles.setData(bars.map(candle));
     this.volume.setData(bars.map((bar) => this.volumeOf(bar)));
     this.drawMarks();

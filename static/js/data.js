@@ -40,14 +40,11 @@ function draw(row, quote) {
   const found = cells(row);
   const before = Number(found.last.dataset.value ?? quote.last);
   found.last.dataset.value = quote.last;
-  put(found.last, decimals(quote.last), Math.sign(quote.last - before));
-  put(found.bid, decimals(quote.bid));
-  put(found.ask, decimals(quote.ask));
+  const price = (value) => number(value, Number(row.dataset.decimals));
+  put(found.last, price(quote.last), Math.sign(quote.last - before));
+  put(found.bid, price(quote.bid));
+  put(found.ask, price(quote.ask));
   put(found.age, `${number(Math.max(0, (Date.now() * 1e6 - quote.wall_ns) / 1e9), 1)} s`);
-}
-
-function decimals(price) {
-  return number(price, price >= 1000 ? 2 : price >= 1 ? 4 : 6);
 }
 
 document.querySelectorAll("[data-feed]").forEach(feed);

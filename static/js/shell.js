@@ -54,6 +54,14 @@ function killTopics(connection) {
     afterBanner();
   };
   for (const topic of ["kill", "sweeps"]) connection.log(topic, null, { onRow: again });
+  // With the database gone no log message comes: what each desk reads of the switch does.
+  for (const account of given.accounts) {
+    let before = strip.killed ? "engaged" : "clear";
+    connection.state(`health.risk.${account}`, ({ kill }) => {
+      if (kill !== before) again();
+      before = kill;
+    });
+  }
 }
 
 function afterBanner() {

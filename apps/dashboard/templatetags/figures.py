@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.dashboard import formatting
+from apps.dashboard.labels import labels
 
 register = template.Library()
 register.filter("number", formatting.number)
@@ -25,6 +26,13 @@ register.filter("decimals_of", formatting.decimals_of)
 def get(mapping: Any, key: str) -> Any:
     """Return an entry whose name a template cannot write."""
     return mapping.get(key) if mapping else None
+
+
+@register.filter
+def price_decimals(instrument_id: int) -> int:
+    """Return how many decimals the instrument's tick has; 2 while its terms are not known."""
+    found = labels.get(instrument_id).price_decimals
+    return 2 if found is None else found
 
 
 @register.simple_tag

@@ -95,3 +95,11 @@ def test_deployment_is_started_and_stopped(started, as_role):
     client.post(address(Deployment, "changelist"), {"action": "stop", "_selected_action": [newest.pk]})
     newest.refresh_from_db()
     assert newest.state == "stopped"
+
+
+def test_start_lists_what_is_set_here_and_what_for(desk, as_role):
+    html = as_role("admin").get("/admin/").content.decode()
+    start = html[html.index('class="qd-start"') :]
+    for words in ("Limits", "How much may be at risk", "Audit", "Failed sign-ins"):
+        assert words in start
+    assert "Access attempts" not in start  # the words of the menu, not those of packages

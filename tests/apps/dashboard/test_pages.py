@@ -230,3 +230,8 @@ def test_picker_is_told_of_an_instrument_that_no_label_knows_yet(desk, as_role):
     client.get("/")
     Universe.objects.get(name="desk").members.add(instrument_add(desk.venue, "SOL"))
     assert "SOL/USDT" in [found["symbol"] for found in client.get("/desk/instruments.json").json()["instruments"]]
+
+
+def test_prices_of_the_data_page_have_the_decimals_of_the_tick(desk, as_role):
+    html = as_role("viewer").get("/data/").content.decode()
+    assert f'data-quote="{desk.btc.pk}" data-decimals="2"' in html
