@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 GATHER_S = 0.001  # confirmations of one minute arrive within it, and go as one batch
 STEP_BACK_S = 0.1  # longest wait of others for minutes on their way
-PER_MESSAGE = 500
+PER_MESSAGE = 200
 STORAGE_ERRORS = (DatabaseError, PoolTimeout, OSError, TimeoutError)
 FIELDS = tuple(BAR_DTYPE.names or ())
 
@@ -128,7 +128,7 @@ class Recorder:
             return
         stored = await self._write(lane, timeframe_s, bars)
         self.stored += len(stored)
-        self._queue_messages(lane, timeframe_s, stored)
+        await self._queue_messages(lane, timeframe_s, stored)
         await self._send_unsent(lane)
         if timeframe_s == MINUTE_S:
             self._mark_dirty(stored)
@@ -172,11 +172,15 @@ class Recorder:
             with suppress(*STORAGE_ERRORS):
                 await held.aclose()
 
-    def _queue_messages(self, lane: Lane, timeframe_s: int, stored: Bars) -> None:
+    async def _queue_messages(self, lane: Lane, timeframe_s: int, stored: Bars) -> None:
+        """Make the messages; many, as of a back-fill, in pieces, so that frames are read in between."""
         now = wall_ns()
         for start in range(0, len(stored), PER_MESSAGE):
             bars = [self._bar(timeframe_s, row, now) for row in stored[start : start + PER_MESSAGE].tolist()]
             lane.unsent.append((f"{self._venue}.{timeframe_s}", BarsClosed(self._epoch_id, timeframe_s, bars)))
+            if len(stored) > PER_MESSAGE:
+                await self.minutes_first()
+                await asyncio.sleep(0)
 
     def _bar(self, timeframe_s: int, row: tuple, now: int) -> Bar:
         values = dict(zip(FIELDS, row, strict=True))

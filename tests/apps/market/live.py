@@ -136,7 +136,8 @@ async def feed_running(venue_code: str = "bybit-sim", holder: str = "test") -> A
         resident = FeedResident(lease.key, context)
         task = asyncio.create_task(resident.run())
         feed = RunningFeed(resident, context, task, epoch.pk)
-        await until(lambda: task.done() or lease.meta["state"] == "ready", 15)
+        # as long as it takes: the venue, with the history of all instruments, works on this very loop
+        await until(lambda: task.done() or lease.meta["state"] == "ready", TEST_S)
         if task.done():
             task.result()
         try:

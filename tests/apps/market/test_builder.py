@@ -8,7 +8,7 @@ import pytest
 from apps.market.feed.builder import GRACE_NS, BarBuilder
 from apps.market.feed.candles import MINUTE_NS, SECOND_NS
 from apps.market.providers.base import Kline, PrintRow
-from apps.market.storage.rows import EMPTY, REVISED
+from apps.market.storage.rows import DIFFERED, EMPTY, REVISED
 from tests.apps.market.factories import BASE_NS
 
 _ids = count(1)
@@ -54,7 +54,10 @@ def test_a_confirmation_that_disagrees_with_the_prints_wins_and_is_counted(build
     builder.on_prints([_print(0, "100")], BASE_NS, 0)
     (bar,) = builder.on_kline(_kline(0, (100.0, 105.0, 100.0, 104.0), 3.0), BASE_NS + MINUTE_NS, 0)
     assert (bar.high, bar.close, bar.volume) == (105.0, 104.0, 3.0)
+    assert bar.flags == DIFFERED
     assert builder.disagreements == 1
+    (found,) = builder.differences
+    assert found.words() == "high 100 against 105, close 100 against 104, volume 1 against 3"
 
 
 def test_a_minute_without_prints_is_empty_at_the_last_close(builder: BarBuilder) -> None:
@@ -84,7 +87,15 @@ def test_a_late_confirmation_corrects_only_what_differs(builder: BarBuilder) -> 
     now = BASE_NS + MINUTE_NS + 2 * GRACE_NS
     assert builder.on_kline(_kline(0, (100.0, 100.0, 100.0, 100.0), 1.0), now, 0) == []
     (bar,) = builder.on_kline(_kline(0, (100.0, 102.0, 100.0, 100.0), 1.5), now, 0)
-    assert (bar.high, bar.volume, bar.flags & REVISED) == (102.0, 1.5, REVISED)
+    assert (bar.high, bar.volume, bar.flags) == (102.0, 1.5, REVISED | DIFFERED)
+
+
+def test_an_empty_minute_after_a_corrected_one_stands_at_the_corrected_close(builder: BarBuilder) -> None:
+    builder.on_prints([_print(0, "100")], BASE_NS, 0)
+    builder.on_clock(BASE_NS + MINUTE_NS + GRACE_NS, 0)
+    builder.on_kline(_kline(0, (100.0, 102.0, 100.0, 101.5), 1.5), BASE_NS + MINUTE_NS + 2 * GRACE_NS, 0)
+    (bar,) = builder.on_clock(BASE_NS + 2 * MINUTE_NS + GRACE_NS, 0)
+    assert (bar.close, bar.flags) == (101.5, EMPTY)
 
 
 def test_a_print_repeated_by_the_venue_is_counted_once(builder: BarBuilder) -> None:

@@ -1,14 +1,22 @@
 """What people change while a feed runs, and what venues refuse."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from django.conf import settings
 
+from apps.common.bus import Bus
+from apps.common.redis_clients import sync_client
+from apps.common.relay import Relay
+from apps.common.residents import ResidentContext
 from apps.market.feed import health
 from apps.market.models import Instrument, Universe, Venue
 from apps.market.selectors import bars_newest_open_async, instruments_listed
 from apps.market.services import epoch_begin, universe_save, venue_save
 from tests.apps.market.live import MINUTE_NS, feed_running, in_thread, market_running, seeded, until, venue_seed
+from trader.config import config
 
 pytestmark = [
     pytest.mark.stack,
@@ -40,6 +48,59 @@ async def test_a_universe_changed_by_a_person_is_collected_from_then_on(tmp_path
             assert newest[number] >= start_ns + MINUTE_NS
 
 
+class _Held:
+    """A lease that is not in doubt."""
+
+    superseded = False
+
+    def report(self, **_) -> None:
+        pass
+
+
+@asynccontextmanager
+async def _relay_running() -> AsyncIterator[None]:
+    """Hand log messages on, as the relay of a data worker does, on a bus without numbers of earlier tests."""
+    sync_client(settings.REDIS_URL).flushall()
+    async with Bus(settings.REDIS_URL) as bus:
+        context = ResidentContext(_Held(), bus, None, asyncio.get_running_loop())
+        task = asyncio.create_task(Relay("main", context).run())
+        yield
+        context.stop.set()
+        await asyncio.wait_for(task, 5)
+
+
+async def test_a_universe_changed_by_a_person_is_heard_of_and_not_only_found(tmp_path, monkeypatch) -> None:
+    """The look every 10 s is off: what was not told would never be followed."""
+    monkeypatch.setattr("apps.market.residents.PLAN_EVERY_S", 3600.0)
+    async with _relay_running(), market_running(tmp_path) as half:
+        await seeded(half)
+        async with feed_running() as feed:
+            await until(lambda: feed.resident.changes.listens_to == {"universes", "venues"})
+            assert _subscribed(half, "BTCUSDT") == {"spot", "linear"}
+            told = asyncio.create_task(anext(feed.context.bus.log_read("universes")))
+            await asyncio.to_thread(in_thread, _members_set, ("BTC/USDT", "SOL/USDT"))
+            _, message = await told
+            assert set(message.instrument_ids) == await asyncio.to_thread(in_thread, _ids, ("BTC/USDT", "SOL/USDT"))
+            await until(lambda: _subscribed(half, "SOLUSDT") == {"spot"} and _subscribed(half, "BTCUSDT") == {"spot"})
+            await until(lambda: not _subscribed(half, "ETHUSDT"))
+            await until(lambda: feed.instrument("SOLUSDT", "spot").book.is_sound)
+            names = {found.item.venue_symbol for found in feed.collector.instruments.values()}
+            assert names == {"BTCUSDT", "SOLUSDT"}
+
+
+def _subscribed(half, symbol: str) -> set[str]:
+    """Return on which of the venue's sockets somebody listens to all four topics of a symbol."""
+    wanted = {f"orderbook.50.{symbol}", f"publicTrade.{symbol}", f"kline.1.{symbol}", f"tickers.{symbol}"}
+    listening = half.public.broadcaster.connections
+    whole = {connection.kind for connection in listening if wanted <= set(connection.topics)}
+    part = {connection.kind for connection in listening if wanted & set(connection.topics)}
+    return whole if whole == part else {"in part"}
+
+
+def _ids(symbols: tuple[str, ...]) -> set[int]:
+    return set(Instrument.objects.filter(symbol__in=symbols).values_list("pk", flat=True))
+
+
 async def test_an_instrument_that_the_venue_refuses_is_shown_and_the_others_go_on(tmp_path) -> None:
     async with market_running(tmp_path) as half:
         await seeded(half)
@@ -56,7 +117,9 @@ def _break_one() -> None:
     Instrument.objects.filter(symbol="ETH/USDT").update(venue_symbol="NOSUCHUSDT")
 
 
-async def test_a_venue_that_is_not_up_yet_is_waited_for_and_asked_what_it_lists(tmp_path) -> None:
+async def test_a_venue_that_is_not_up_yet_is_waited_for_and_asked_what_it_lists(tmp_path, monkeypatch) -> None:
+    short = config.market.model_copy(update={"history_days": 0.05})  # three days of twenty are nothing to wait for here
+    monkeypatch.setattr("apps.market.residents.config", config.model_copy(update={"market": short}))
     async with market_running(tmp_path) as half:
         await asyncio.to_thread(in_thread, _seed_unsynced, half)
         async with feed_running() as feed:
