@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.stack import RunningStack
 
@@ -14,6 +15,8 @@ FLAGS = [
 ]  # fmt: skip
 PASSWORD = "a quiet harbour"
 START_S = 120
+PATIENCE_MS = 60_000  # what is waited for comes; how fast it comes on a loaded machine is no test's business
+expect.set_options(timeout=PATIENCE_MS)
 # Fixtures live as long as this package, not the session: an open browser keeps an event loop running in its thread,
 # in which Django's ORM refuses to work for the tests that follow.
 
@@ -48,18 +51,24 @@ def signed_in(stack: RunningStack, address: str, browser: Any) -> dict[str, Any]
     """Sign a captain (admin) and a lookout (viewer) in, each by a one-time link and a first password."""
     states = {}
     for name, role in (("captain", "admin"), ("lookout", "viewer")):
-        link = link_of(stack, name, role)
-        context = browser.new_context()
-        page = context.new_page()
-        page.goto(link)
-        page.wait_for_url("**/you/password/")
-        page.fill("#id_new_password1", PASSWORD)
-        page.fill("#id_new_password2", PASSWORD)
-        page.get_by_role("button", name="Save").click()
-        page.wait_for_url(address + "/")
-        states[name] = context.storage_state()
-        context.close()
+        states[name] = sign_in(browser, link_of(stack, name, role), address)
     return states
+
+
+def sign_in(browser: Any, link: str, address: str) -> Any:
+    """Redeem a one-time link and set the first password; return what the browser keeps of it."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(link)
+    page.wait_for_url("**/you/password/")
+    page.fill("#id_new_password1", PASSWORD)
+    page.fill("#id_new_password2", PASSWORD)
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url(address + "/")
+    state = context.storage_state()
+    context.close()
+    return state
 
 
 @pytest.fixture
@@ -72,6 +81,7 @@ def open_page(browser: Any, signed_in: dict[str, Any], address: str) -> Iterator
     ) -> Any:
         state = signed_in[person] if person else None
         context = browser.new_context(storage_state=state, viewport={"width": width, "height": height}, **more)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: troubles.append(str(error)))

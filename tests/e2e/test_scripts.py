@@ -226,7 +226,7 @@ const key = (type, more = {}) => button.dispatchEvent(new KeyboardEvent(type, {k
 
 def test_hold_that_ends_early_does_nothing(page):
     script = (
-        KILL + "key('keydown'); await wait(400); key('keyup'); await wait(600); return [asked, button.dataset.state];"
+        KILL + "key('keydown'); await wait(50); key('keyup'); await wait(1000); return [asked, button.dataset.state];"
     )
     assert run(page, script) == [[], "ready"]
 
@@ -236,7 +236,7 @@ def test_full_hold_engages_once_and_shows_the_banner(page):
         KILL
         + """key("keydown");
         for (let i = 0; i < 8; i++) { await wait(150); key("keydown", {repeat: true}); }
-        key("keyup");
-        await wait(50); return [asked, button.dataset.state, document.getElementById("banner").textContent];"""
+        for (let i = 0; i < 200 && button.dataset.state !== "engaged"; i++) await wait(50);
+        key("keyup"); return [asked, button.dataset.state, document.getElementById("banner").textContent];"""
     )
     assert run(page, script) == [[["/kill/engage", "scope=all", "t"]], "engaged", "stopped"]
