@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from django import template
-from django.utils.html import format_html
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.dashboard import formatting
 from apps.dashboard.labels import labels
+from apps.dashboard.modules import modules_behind
 
 register = template.Library()
 register.filter("number", formatting.number)
@@ -48,6 +50,16 @@ def clock(value: Any, form: str = "minute") -> SafeString | str:
     return format_html(
         '<time datetime="{}" data-form="{}">{}</time>', f"{at:%Y-%m-%dT%H:%M:%S}Z", form, at.strftime(shown)
     )
+
+
+@register.simple_tag
+def modules(*names: str) -> SafeString:
+    """Return a page's ES modules, with all that they import announced before them."""
+    behind = dict.fromkeys(found for name in names for found in modules_behind(name))
+    ahead = [static(found) for found in behind if found not in names]
+    links = format_html_join("", '<link rel="modulepreload" href="{}">', ((address,) for address in ahead))
+    scripts = format_html_join("", '<script type="module" src="{}"></script>', ((static(name),) for name in names))
+    return links + scripts
 
 
 @register.inclusion_tag("parts/_bar.html")
