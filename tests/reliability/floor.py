@@ -182,7 +182,8 @@ class Floor:
         states = "('created', 'sent', 'unknown', 'cancelling', 'partly_filled')"
         under_way = self.query(f"SELECT 1 FROM execution_order WHERE state IN {states} OR (kind = 'market' "
                                "AND state = 'acknowledged')")  # fmt: skip
-        return len(stops) == 1 and not under_way and 0.999 * held <= float(stops[0]["qty"]) <= held
+        # in whole lots of what the fee has left
+        return len(stops) == 1 and not under_way and held - 1.0 < float(stops[0]["qty"]) <= held
 
     def run_to(self, minute: int) -> None:
         """Move the market minute by minute; each is given time to reach the desk's decisions."""

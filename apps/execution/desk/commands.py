@@ -184,7 +184,7 @@ class Commands:
             raise CommandRefused("the order is not open any more")
         failed = await self._canceller.cancel([order], why="asked by a person", origin=Origin.PERSON)
         if failed:
-            return "failed", "the venue did not take the cancel; try again"
+            return "failed", f"{order.detail or 'the venue did not take the cancel'}; try again"
         await self._tracker.wait(order, lambda one: not one.is_open, ANSWER_S)
         return "done", f"order {order.state}"
 

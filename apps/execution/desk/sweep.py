@@ -113,7 +113,7 @@ class Sweeper:
     def _begin(self, sweep: Sweep) -> None:
         """Work on a scope that nothing works on."""
         name = f"sweep {sweep.scope}"
-        if not any(task.get_name() == name for task in self._core.tasks):
+        if all(task.done() for task in self._core.tasks if task.get_name() == name):
             self._core.spawn(self._engaged(sweep), name)
 
     async def _engaged(self, sweep: Sweep) -> None:
