@@ -35,6 +35,7 @@ class Opened(NamedTuple):
     clock: MarketClock
     followers: list[EventSink]
     save: Callable[[int], None]
+    about: list[str]
 
 
 def parser_fill(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -105,7 +106,7 @@ def market_open(options: argparse.Namespace) -> Opened:
 
         source = SyntheticMarket(options.seed, time.time_ns(), options.state)
         clock = MarketClock(source.start_ns, mode="synthetic", speed=options.speed, paused=options.paused)
-        return Opened(source, clock, [], source.save)
+        return Opened(source, clock, [], source.save, [])
     return _replay_open(options)
 
 
@@ -118,8 +119,6 @@ def _replay_open(options: argparse.Namespace) -> Opened:
     if not 0 < options.book_share <= 1:
         raise MarketError(f"--book-share {options.book_share} must lie above 0 and be at most 1.")
     plan = replay_plan(options.data, options.symbols, options.from_, options.to, options.terms)
-    for line in plan.describe():
-        logging.getLogger("simulator.market").info(line)
     about = {
         "symbols": options.symbols,
         "terms": options.terms,
@@ -137,13 +136,16 @@ def _replay_open(options: argparse.Namespace) -> Opened:
         end_ns=plan.end_ns,
         paused=options.paused,
     )
-    return Opened(source, clock, [position], position.save)
+    return Opened(source, clock, [position], position.save, plan.describe())
 
 
 async def _serve(options: argparse.Namespace) -> int:
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     (options.state / "ready.json").unlink(missing_ok=True)  # an earlier run's addresses lead nowhere
-    source, clock, followers, save = market_open(options)
+    source, clock, followers, save, about = market_open(options)
+    for line in about:
+        logging.getLogger("simulator.market").info(line)
+    (options.state / "about.txt").write_text("".join(f"{line}\n" for line in about))  # what `up` says of the market
     board = MarketBoard(source.instruments(), clock.market_ns() // MINUTE_NS * MINUTE_NS)
     limited = options.limits == "bybit"
     context = exchange_build(

@@ -40,6 +40,9 @@ def test_a_missing_variable_without_default_names_file_and_fix(tmp_path):
         ({"QD_LEASE_TTL_S": "3"}, r"QD_LEASE_TTL_S.*did you mean `leases\.ttl_s`"),
         ({"QD_LEASES_TTL_S": "soon"}, r"`leases\.ttl_s`.*'soon'.*Fix.*QD_LEASES_TTL_S"),
         ({"QD_RUNTIME_WEB_PORT": "70000"}, r"`runtime\.web_port`.*65535"),
+        ({"QD_DATABASE_URL": "x"}, r"Unknown setting QD_DATABASE_URL"),
+        ({"QD_CIRCUS": "1"}, r"Unknown setting QD_CIRCUS"),
+        ({"QD_PROCESSES": "1"}, r"Unknown setting QD_PROCESSES"),
         ({"QD_RUNTIME_WEB_SERVER": "apache"}, r"`runtime\.web_server`.*daphne"),
     ],
 )

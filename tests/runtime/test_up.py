@@ -125,6 +125,52 @@ def test_wrong_market_options_are_refused_in_words(tmp_path):
     assert "--data and --symbols" in result.stderr
 
 
+def test_a_replay_of_wrong_files_ends_with_what_is_wrong_with_them(tmp_path):
+    (tmp_path / "bad.csv").write_text("ts,open,high,low,volume\n1704067200,1,1,1,1\n")
+    result = up_once(
+        tmp_path, "--market", "replay", "--data", str(tmp_path), "--symbols", "bad=BTC/USDT",
+        QD_RUNTIME_SIMULATOR_PORT="0", QD_RUNTIME_CONTROL_PORT="0",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "The simulator refuses to run" in result.stderr
+    assert "close" in result.stderr
+    assert "Fix:" in result.stderr
+
+
+def test_an_address_that_is_not_this_machines_is_told_from_a_busy_port(tmp_path):
+    result = up_once(tmp_path, QD_RUNTIME_BIND_HOST="192.0.2.1", QD_BEHIND_PROXY="1")
+    assert result.returncode == 1
+    assert "QD_RUNTIME_BIND_HOST" in result.stderr
+    assert "busy" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [("DATABASE_URL", "postgresql://me:hidden@127.0.0.1:1/x"), ("REDIS_URL", "redis://:hidden@127.0.0.1:1/0")],
+)
+def test_a_given_server_that_does_not_answer_is_named_without_its_password(tmp_path, variable, address):
+    result = up_once(tmp_path, **{variable: address})
+    assert result.returncode == 1
+    assert variable in result.stderr
+    assert "hidden" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_down_where_nothing_runs_says_so(tmp_path):
+    env = os.environ | {"QD_RUNTIME_STATE_DIR": str(tmp_path / "state")}
+    command = [sys.executable, "manage.py", "down"]
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0
+    assert "Nothing runs" in result.stdout
+
+
+def test_the_link_that_signs_in_is_in_no_log(stack):
+    link = stack.output.read_text().partition("/sign-in/link/#")[2].split()[0]
+    logs = list((stack.folder / "state" / "logs").iterdir())
+    assert link
+    assert [log.name for log in logs if link in log.read_text(errors="replace")] == []
+
+
 # the last two end the module's stack
 
 

@@ -20,7 +20,8 @@ from trader.config.schema import ROOT, Config
 
 SHIPPED = ROOT / "trader" / "config" / "trader.yaml"
 PREFIX = "QD_"
-NOT_SETTINGS = ("QD_CI", "QD_DATA", "QD_TEST_", "QD_DRILL_", "QD_PROCESS")
+NOT_SETTINGS = ("QD_CI", "QD_DATA", "QD_PROCESS")
+NOT_SETTINGS_FROM = ("QD_TEST_", "QD_DRILL_")
 ALIASES = {
     "DATABASE_URL": "runtime.database_url",
     "REDIS_URL": "runtime.redis_url",
@@ -105,10 +106,14 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     for variable, text in env.items():
         if variable in known and text != "":
             found[known[variable]] = _typed(known[variable], text)
-        elif variable.startswith(PREFIX) and variable not in known and not variable.startswith(NOT_SETTINGS):
+        elif variable.startswith(PREFIX) and variable not in known and not _is_no_setting(variable):
             name = variable.removeprefix(PREFIX).lower().replace("_", ".", 1)
             raise ConfigError(f"Unknown setting {variable} in the environment or .env.{_nearest(name)}")
     return found
+
+
+def _is_no_setting(variable: str) -> bool:
+    return variable in NOT_SETTINGS or variable.startswith(NOT_SETTINGS_FROM)
 
 
 def _typed(name: str, text: str) -> Any:

@@ -1,4 +1,7 @@
-"""The commands that need no Django: `up`, `status`, `down`. The supervisor stays small that way."""
+"""The commands that need no Django: `up`, `status`, `down`, `backup`, `restore`, `upgrade-database`.
+
+The supervisor stays small that way, and a restore finds nothing in the state folder that Django had made there.
+"""
 
 import argparse
 import json
@@ -15,6 +18,10 @@ def main(argv: list[str]) -> int:
         from trader.runtime import up
 
         return up.run(up.parser().parse_args(rest))
+    if command in ("backup", "restore", "upgrade-database"):
+        from trader.runtime import keeping
+
+        return {"backup": keeping.backup, "restore": keeping.restore}.get(command, keeping.upgrade_database)(rest)
     try:
         config = load()
     except ConfigError as error:
@@ -44,7 +51,9 @@ def _status(config: Any, rest: list[str]) -> int:
     for row in found["processes"]:
         tail = f"since {row['since']}  restarts {row['restarts']}"
         print(f"{row['name']:<18}{row['state']:<10}{row['pid'] or '':>8}  {tail}")
-    for row in found["residents"]:
+    if found["residents"] is None:
+        print("residents         unknown: the database does not answer")
+    for row in found["residents"] or []:
         name = f"{row['kind']} {row['key']}"
         print(f"{name:<18}{row['state']:<10} fence {row['fence']}, lease {row['lease_left_s']} s")
     for name, url in found["urls"].items():

@@ -33,6 +33,8 @@ def parameters_of(options: Namespace) -> dict[str, Any]:
         return {"kind": "none"}
     if options.market == "synthetic":
         _refuse_replay_options(options)
+        if options.speed != "1":
+            _positive_speed(options.speed)
         return {"kind": "synthetic", "seed": options.seed}
     if not options.data or not options.symbols:
         raise StartError(

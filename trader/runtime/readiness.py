@@ -34,6 +34,7 @@ class Readiness:
         self._until_ns = 0
         self._until_since = 0.0
         self._residents_at = 0.0
+        self.market_about: list[str] = []
 
     @property
     def has_market(self) -> bool:
@@ -75,7 +76,7 @@ class Readiness:
         if time.monotonic() - self._residents_at < period:
             return
         self._residents_at = time.monotonic()
-        self.residents = residents(self.stack.addresses.database_url)
+        self.residents = residents(self.stack.addresses.database_url) or []
         if self._control is not None and not self._pacing:
             self.clock = self._control.clock() or self.clock
 
@@ -106,6 +107,14 @@ class Readiness:
         else:
             self.market_runs = self._control.market(resume=True) is not None
         self._took("trading", self.market_runs)
+        self.market_about = self._about()
+
+    def _about(self) -> list[str]:
+        """Return what the simulator says of its market: of a replay, each file with its tick, lot and history."""
+        try:
+            return (Path(self.prepared["simulator_state_dir"]) / "about.txt").read_text().splitlines()
+        except OSError:
+            return []
 
     def _price_has_moved(self) -> bool:
         try:

@@ -51,6 +51,8 @@ class Screen:
 
     def _say_news(self, stack: Any, readiness: Any) -> None:
         self._once("open", f"open {readiness.login_url or stack.addresses.web}", readiness.web_ready)
+        for line in readiness.market_about:
+            self._once(line, line, True)
         self._once("price", _times(stack), readiness.price_moved and readiness.web_ready)
         for row in stack.describe()["processes"]:
             self._once(f"{row['name']} {row['restarts']}", f"{row['name']} died and was started again "
@@ -76,7 +78,9 @@ class Screen:
 
 def _picture(stack: Any, readiness: Any) -> list[str]:
     described = stack.describe()
-    lines = [f"{BOLD}Quarterdeck{RESET}  {_market_words(stack.market, readiness)}", ""]
+    lines = [f"{BOLD}Quarterdeck{RESET}  {_market_words(stack.market, readiness)}"]
+    lines += [f"  {DIM}{line}{RESET}" for line in readiness.market_about]
+    lines.append("")
     if readiness.web_ready:
         lines += [f"  {BOLD}{readiness.login_url or stack.addresses.web}{RESET}"]
         lines += [f"  {DIM}the link signs you in once, within ten minutes; `manage.py login-link` makes another{RESET}"]

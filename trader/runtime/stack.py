@@ -1,5 +1,6 @@
 """The stack: which programs there are, in which order they start and stop, and what is true of them now."""
 
+import errno
 import os
 import socket
 import sys
@@ -63,9 +64,12 @@ class Stack:
             "MALLOC_ARENA_MAX": "2",
         }
 
-    def program(self, name: str, command: list[str], stop_rank: int = STOP_WORKERS) -> Program:
+    def program(
+        self, name: str, command: list[str], stop_rank: int = STOP_WORKERS, refusal: int | None = None
+    ) -> Program:
         """Return a program of ours with its log file."""
-        return Program(name, command, self.environment(name), self.layout.logs / f"{name}.out.log", stop_rank)
+        log = self.layout.logs / f"{name}.out.log"
+        return Program(name, command, self.environment(name), log, stop_rank, refusal=refusal)
 
     def simulator(self, state_dir: str, market: dict[str, Any], speed: str) -> Program:
         """Return the simulated exchange."""
@@ -74,7 +78,7 @@ class Stack:
             "--control-port", self.addresses.control.rsplit(":", 1)[1],
         ]  # fmt: skip
         command = [*MANAGE, "simulate", *ports, "--state", state_dir, *simulator_arguments(market, speed)]
-        return self.program("simulator", command, STOP_SIMULATOR)
+        return self.program("simulator", command, STOP_SIMULATOR, refusal=2)
 
     def web(self) -> Program:
         """Return the process of pages and sockets."""
@@ -135,6 +139,11 @@ def port_take(host: str, wanted: int, setting: str) -> int:
         except PermissionError:
             raise StartError(f"Port {wanted} needs root.", f"set {setting} to one above 1023.") from None
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise StartError(
+                    f"{host} cannot be listened on: {error.strerror}.",
+                    "set QD_RUNTIME_BIND_HOST to an address of this machine, or leave it out for 127.0.0.1.",
+                ) from None
             raise StartError(
                 f"Port {wanted} of {host} is busy ({error.strerror}).",
                 f"stop what listens there, or choose another: {setting}={wanted + 10} make run (0 takes a free one).",

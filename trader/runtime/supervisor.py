@@ -26,6 +26,7 @@ class Program:
     log: Path
     stop_rank: int = 0  # lower ranks stop first; the venue outlives the desk, the servers outlive all
     stop_signal: int = signal.SIGTERM
+    refusal: int | None = None  # the exit status that says: not with these options; a restart would not help
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Running:
     back_off_s: float = FIRST_BACK_OFF_S
     retry_at: float = field(default=0.0)
     last_exit: int | None = None
+    is_refused: bool = False
 
     @property
     def pid(self) -> int | None:
@@ -109,6 +111,9 @@ class Supervisor:
         # what it left behind must not live on beside its successor
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(running.process.pid, signal.SIGKILL)
+        if running.restarts == 0 and running.last_exit == running.program.refusal:
+            running.state, running.is_refused = "stopped", True
+            return
         running.state, running.restarts = "waiting", running.restarts + 1
         running.retry_at = now + running.back_off_s
         running.back_off_s = min(running.back_off_s * 2, LONGEST_BACK_OFF_S)

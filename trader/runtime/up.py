@@ -14,9 +14,11 @@ from typing import Any
 
 from trader.config import ConfigError, load
 from trader.runtime import market as markets
+from trader.runtime.aside import fresh, unfinished_refuse
 from trader.runtime.errors import StartError
 from trader.runtime.layout import Layout, json_read, json_write
 from trader.runtime.leftovers import leftovers_stop
+from trader.runtime.reach import refuse_silent
 from trader.runtime.readiness import Readiness
 from trader.runtime.screen import Screen
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, StateLock, socket_folder_new
@@ -41,6 +43,9 @@ def arguments_add(parsed: argparse.ArgumentParser) -> None:
     """Declare the options of `up`."""
     markets.arguments_add(parsed)
     parsed.add_argument("--plain", action="store_true", help="print lines, do not redraw the screen")
+    parsed.add_argument("--fresh", action="store_true", help="begin anew: what was there is moved aside, not deleted")
+    parsed.add_argument("--abandon", action="append", default=[], metavar="ACCOUNT",
+                        help="with --fresh: leave this live account's orders and positions at its venue")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
         layout.prepare()
         lock = StateLock(layout.root)
         lock.acquire()
+        unfinished_refuse(layout)
+        _begin_anew(options, config, layout)
     except (StartError, ConfigError) as error:
         print(f"Quarterdeck did not start. {error}", file=sys.stderr)
         return 1
@@ -62,6 +69,15 @@ def run(options: argparse.Namespace) -> int:
         return up.run()
     finally:
         lock.release()
+
+
+def _begin_anew(options: argparse.Namespace, config: Any, layout: Layout) -> None:
+    if options.abandon and not options.fresh:
+        raise StartError("--abandon goes with --fresh.", "add --fresh, or leave --abandon out.")
+    if options.fresh:
+        leftovers_stop(layout)
+        moved = fresh(config, layout, options.abandon)
+        print(f"· the former state lies in {moved}" if moved else "· there was no former state", flush=True)
 
 
 def _refuse_open_binding(config: Any) -> None:
@@ -133,6 +149,7 @@ class _Up:
         addresses = self.stack.addresses
         self.sockets = socket_folder_new()
         servers: list[EmbeddedServer] = []
+        refuse_silent(addresses.database_url, addresses.redis_url)
         if not addresses.database_url:
             postgres = EmbeddedPostgres(self.layout.root / "postgres", self.sockets, self.layout.logs / "postgres.log")
             addresses.database_url = postgres.url
@@ -174,9 +191,10 @@ class _Up:
             text=True,
             check=False,
         )
-        (self.layout.logs / "prepare.out.log").write_text(result.stdout + result.stderr)
+        # its answer stays out of the log: it holds the link that signs in
+        (self.layout.logs / "prepare.out.log").write_text(result.stderr)
         if result.returncode != 0:
-            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-3:]
+            last = result.stderr.strip().splitlines()[-1:] or ["it gave no reason."]
             raise StartError(
                 "The database could not be prepared: " + " ".join(last), f"see {self.layout.logs}/prepare.out.log"
             )
@@ -202,11 +220,23 @@ class _Up:
         readiness = Readiness(self.stack, prepared, self.options.speed, self.began)
         while True:
             self.stack.supervisor.tick()
+            self._refuse_what_refuses()
             self._revive_servers()
             pause_s = readiness.tick()
             self._start_waiting(readiness)
             self.screen.show(self.stack, readiness)
             time.sleep(min(pause_s, TICK_S) if not readiness.is_calm else 1.0)
+
+    def _refuse_what_refuses(self) -> None:
+        """End the start with a program's own words when it says that it cannot run with these options."""
+        assert self.stack is not None
+        for name, running in self.stack.supervisor.running.items():
+            if running.is_refused:
+                said = running.program.log.read_text(errors="replace").strip().splitlines() or ["it gave no reason"]
+                raise StartError(
+                    f"The {name} refuses to run: {said[-1].removeprefix('simulate: ')}",
+                    f"correct what it names; all of its words are in {running.program.log}.",
+                )
 
     def _start_waiting(self, readiness: Readiness) -> None:
         """Start one of those that could wait, once the desk trades or has had its time."""
