@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from apps.common.hub.frames import Frame, parts_frame
 from apps.common.hub.writers import Writer
 
 RING = 512  # deltas kept to bring a browser up to date without a snapshot
@@ -70,3 +71,14 @@ class LogFeed:
         if not self.ring or self.ring[0][0] > number + 1:
             return None
         return [part for found, part in self.ring if found > number]
+
+
+def frame_after(feeds: list[LogFeed], places: tuple[tuple[str, int], ...]) -> Frame | None:
+    """Return the frame of all deltas behind these places; an empty one where there are none, None past the ring."""
+    parts: list[bytes] = []
+    for feed, (_, number) in zip(feeds, places, strict=True):
+        found = feed.after(number)
+        if found is None:
+            return None
+        parts += found
+    return parts_frame(parts) if parts else Frame(b"")

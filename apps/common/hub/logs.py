@@ -6,7 +6,7 @@ import time
 
 from apps.common.bus import LOG_KEY, stream_last
 from apps.common.errors import CommonError
-from apps.common.hub.feeds import Client, LogFeed
+from apps.common.hub.feeds import Client, LogFeed, frame_after
 from apps.common.hub.frames import Frame, log_part, parts_frame
 from apps.common.hub.listener import Listener
 from apps.common.hub.registry import hub_topic
@@ -275,7 +275,7 @@ class Logs:
         places = tuple((feed.name, max(client.logs[feed.name], befores[feed.name])) for feed in feeds)
         lost = [feed.name for feed in feeds if client.logs[feed.name] < befores[feed.name]]
         if not lost and places not in frames:
-            frames[places] = _frame_after(feeds, places)
+            frames[places] = frame_after(feeds, places)
         frame = frames.get(places)
         if lost or frame is None:
             for feed in feeds:
@@ -286,17 +286,6 @@ class Logs:
             self.room.counts["log_frames"] += 1
         for feed in feeds:
             client.logs[feed.name] = max(client.logs[feed.name], feed.last or 0)
-
-
-def _frame_after(feeds: list[LogFeed], places: tuple[tuple[str, int], ...]) -> Frame | None:
-    """Return the frame of all deltas behind these places; an empty one where there are none, None past the ring."""
-    parts: list[bytes] = []
-    for feed, (_, number) in zip(feeds, places, strict=True):
-        found = feed.after(number)
-        if found is None:
-            return None
-        parts += found
-    return parts_frame(parts) if parts else Frame(b"")
 
 
 def _number(entry: bytes) -> int:

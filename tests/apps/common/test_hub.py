@@ -13,6 +13,7 @@ from apps.common.relay import Relay
 from apps.common.residents import ResidentContext
 from tests.apps.common.hub_samples import ADMIN, VIEWER, Browser, note_write, notes_snapshot
 from tests.apps.common.samples import Price
+from trader.config import config
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -317,3 +318,9 @@ async def test_a_socket_that_takes_nothing_is_dropped(hub, bus, monkeypatch):
         await asyncio.sleep(0.05)
     await until(lambda: slow.closed == "aborted")
     assert not hub.room.clients
+
+
+async def test_where_sending_takes_long_more_is_gathered_into_a_frame(hub):
+    quick, slow = hub.logs._span_s(0.0001), hub.logs._span_s(0.030)
+    assert quick == config.hub.log_frame_ms / 1e3
+    assert slow == pytest.approx(0.060)  # two thirds of the loop's time are left for hearing
