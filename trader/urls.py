@@ -11,6 +11,7 @@ urlpatterns = [
     # one sign-in for everything: the admin's own would be a second door
     path("admin/login/", login_not_required(RedirectView.as_view(pattern_name="users:sign-in", query_string=True))),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("trader.api")),
     path("", include("apps.users.urls")),
     path("", include("apps.scanners.urls")),
     path("", include("apps.learning.urls")),

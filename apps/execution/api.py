@@ -1,4 +1,4 @@
-"""The API of orders: read them and their fills, place and cancel by hand. What is asked goes to the desk as a command."""
+"""The API of orders: read them and their fills, place and cancel by hand. The desk takes what is asked as a command."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,7 +9,19 @@ from ninja import Header, Query, Router
 from pydantic import Field, StrictBool, StringConstraints
 
 from apps.common.api import (
-    In, Key, Moment, MomentAsked, Money, MoneyAsked, Out, PageAsked, Problem, Text, answers, page_read, page_schema,
+    In,
+    Key,
+    Moment,
+    MomentAsked,
+    Money,
+    MoneyAsked,
+    Out,
+    PageAsked,
+    Problem,
+    Text,
+    answers,
+    page_read,
+    page_schema,
 )  # fmt: skip
 from apps.common.api.fields import money
 from apps.execution.models import DeskCommand, Fill, Order
@@ -26,6 +38,7 @@ StateName = Literal[
 ]  # fmt: skip
 Nonce = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{8,64}$")]
 NONCE = "Yours, new for each order: sent twice with it, it is one order. 8 to 64 letters, digits, dots, dashes."
+IdempotencyKey = Annotated[Nonce, Header(alias="Idempotency-Key", description=NONCE)]
 
 
 class OrderOut(Out):
@@ -197,17 +210,13 @@ class OrderIn(In):
     time_in_force: Literal["GTC", "IOC"] | None = None
 
 
-class Idempotency(In):
-    """The key that makes a request sent twice one request."""
-
-    idempotency_key: Nonce = Field(alias="Idempotency-Key", description=NONCE)
-
-
 @router.post(
     "/orders", auth=bearer.ORDERS, response=answers(CommandOut, 400, 409, status=202), summary="Place a manual order"
 )
 def order_place(
-    request: HttpRequest, payload: OrderIn, idempotency_key: Annotated[Nonce, Header(description=NONCE)]
+    request: HttpRequest,
+    payload: OrderIn,
+    idempotency_key: Annotated[Nonce, Header(alias="Idempotency-Key", description=NONCE)],
 ) -> dict[str, Any]:
     """Hand an order to the account's desk. The same key again returns the same command, and makes no second order."""
     account = Account.objects.select_related("venue", "epoch").filter(pk=payload.account).first()

@@ -1,11 +1,13 @@
-"""People, what they may do, and the one-time tokens that let them in first."""
+"""People, what they may do, the one-time tokens that let them in first, and the tokens of programs."""
 
+import uuid
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils import timezone
 
 
 class Role(models.TextChoices):
@@ -69,3 +71,55 @@ class LoginToken(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+
+
+class Scope(models.TextChoices):
+    """What a token of the API may do; each takes a role that its person must have at that moment."""
+
+    READ = "read", "Read everything"
+    ORDERS = "orders", "Place and cancel orders by hand"
+    DEPLOYMENTS = "deployments", "Start and stop deployments"
+    KILL_ENGAGE = "kill:engage", "Engage the kill switch"
+    KILL_RELEASE = "kill:release", "Release the kill switch"
+
+    @property
+    def role(self) -> Role:
+        """Return the least role of whoever uses it: the same that the pages ask for."""
+        return SCOPE_ROLES[self]
+
+
+SCOPE_ROLES = {
+    Scope.READ: Role.VIEWER,
+    Scope.ORDERS: Role.TRADER,
+    Scope.DEPLOYMENTS: Role.ADMIN,
+    Scope.KILL_ENGAGE: Role.TRADER,
+    Scope.KILL_RELEASE: Role.TRADER,
+}
+
+
+class ApiToken(models.Model):
+    """A program's token. Only its hash is kept, so that it can be revoked; the token itself was shown once."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=60, help_text="What it is for, e.g. the program's name.")
+    scopes = models.JSONField(default=list)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, help_text="Last used, to within five minutes.")
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "API token"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def state(self) -> str:
+        """Say whether it still works, in a word."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "works" if self.expires_at > timezone.now() else "expired"

@@ -1,7 +1,8 @@
-"""Ways in: one-time links and passwords."""
+"""Ways in: one-time links, passwords, and the tokens of programs."""
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.contrib.auth import authenticate
@@ -9,9 +10,21 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from apps.users.models import LoginToken, Role, User
+from apps.common.audit import audit_write
+from apps.common.hub.core import hub_person_changed
+from apps.users.models import ApiToken, LoginToken, Role, Scope, User
+from apps.users.tokens import token_digest, token_write
 
 TOKEN_LIFE = timedelta(minutes=10)
+API_DAYS, API_DAYS_MAX = 90, 366
+
+
+class ApiTokenRefused(ValueError):
+    """A token that cannot be made as asked; `field` says what is wrong, the text what it must be."""
+
+    def __init__(self, field: str, words: str) -> None:
+        super().__init__(f"{field}: {words}")
+        self.field, self.words = field, words
 
 
 def login_token_create(*, user: User) -> str:
@@ -54,6 +67,58 @@ def password_fresh(*, request: HttpRequest, password: str) -> bool:
     """Say whether `password` is the signed-in person's own. Failures count towards the lock-out."""
     found = authenticate(request, username=request.user.get_username(), password=password)
     return found is not None and found.pk == request.user.pk
+
+
+def api_token_create(
+    *, user: User, name: str, scopes: Sequence[str], by: str, days: float = API_DAYS
+) -> tuple[ApiToken, str]:
+    """Return a new token of the API, as its row and as the text that is shown once. Raises `ApiTokenRefused`."""
+    name = name.strip()
+    _api_token_check(user, name, scopes, days)
+    row = ApiToken(user=user, name=name, scopes=[scope.value for scope in Scope if scope in scopes])
+    row.expires_at = timezone.now() + timedelta(days=days)
+    text = token_write(row)
+    row.digest = token_digest(text)
+    with transaction.atomic():
+        row.save(force_insert=True)
+        audit_write(by, "token made", f"token:{row.pk}", None, _api_token_shown(row))
+    return row, text
+
+
+def api_token_revoke(*, token: ApiToken, by: str) -> bool:
+    """End a token, and close its person's sockets (pages come back by themselves); say whether it was still good."""
+    with transaction.atomic():
+        if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()) != 1:
+            return False
+        audit_write(by, "token revoked", f"token:{token.pk}", _api_token_shown(token), None)
+    hub_person_changed(token.user_id)
+    return True
+
+
+def _api_token_check(user: User, name: str, scopes: Sequence[str], days: float) -> None:
+    if not user.is_active:
+        raise ApiTokenRefused("user", f"{user.username} is switched off: an admin can switch them on")
+    if not name or len(name) > 60 or not name.isprintable():
+        raise ApiTokenRefused("name", "say what it is for, in 1 to 60 printable letters")
+    unknown = sorted(set(scopes) - set(Scope.values))
+    if unknown or not scopes:
+        asked = f"{unknown[0]!r} is unknown" if unknown else "there is none"
+        raise ApiTokenRefused("scope", f"{asked}: choose of {', '.join(Scope.values)}")
+    for scope in sorted(scopes):
+        if not user.may(Scope(scope).role):
+            words = f"{scope} takes the role {Scope(scope).role.value}; {user.username}'s is {user.role}"
+            raise ApiTokenRefused("scope", words)
+    if not 0 < days <= API_DAYS_MAX:
+        raise ApiTokenRefused("days", f"more than 0, at most {API_DAYS_MAX}")
+
+
+def _api_token_shown(row: ApiToken) -> dict[str, object]:
+    return {
+        "user": row.user.get_username(),
+        "name": row.name,
+        "scopes": row.scopes,
+        "expires_at": row.expires_at.isoformat(),
+    }
 
 
 def _digest(token: str) -> str:
