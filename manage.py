@@ -4,7 +4,7 @@
 import os
 import sys
 
-LIGHT = ("up", "status", "down")
+LIGHT = ("up", "status", "down", "backup", "restore", "upgrade-database")
 
 
 def main() -> None:

