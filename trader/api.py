@@ -31,3 +31,4 @@ for router in ROUTERS:
     api.add_router("", import_string(router))
 
 urlpatterns = [path("", api.urls)]
+sockets = [path("api/v1/log/", import_string("apps.users.log_socket.LogConsumer").as_asgi())]

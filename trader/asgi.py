@@ -13,9 +13,14 @@ from django.utils.module_loading import import_string  # noqa: E402
 
 import_string("apps.common.logs.logs_configure")(os.environ.get("QD_PROCESS", "web"))
 person = import_string("apps.users.sockets.PersonMiddleware")
-application = ProtocolTypeRouter(
-    {
-        "http": pages,
-        "websocket": person(URLRouter(import_string(settings.WEBSOCKET_URLPATTERNS))),
-    }
-)
+page_sockets = person(URLRouter(import_string(settings.WEBSOCKET_URLPATTERNS)))
+program_sockets = URLRouter(import_string("trader.api.sockets"))
+
+
+async def sockets(scope, receive, send):
+    """Hand a socket to the pages' own, which knows people by cookie, or to the programs', which knows tokens only."""
+    inner = program_sockets if scope["path"].startswith("/api/") else page_sockets
+    return await inner(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": pages, "websocket": sockets})

@@ -9,9 +9,10 @@ from django.test import Client
 
 from apps.users.models import Scope, User
 from apps.users.services import api_token_create
+from tests.apps.common.conftest import no_sessions_left
 from tests.apps.dashboard.conftest import PASSWORD, desk, fresh, kill_clear, order_add, people, signal_add
 
-__all__ = ["PASSWORD", "desk", "fresh", "kill_clear", "order_add", "people", "signal_add"]
+__all__ = ["PASSWORD", "desk", "fresh", "kill_clear", "no_sessions_left", "order_add", "people", "signal_add"]
 API = "/api/v1"
 EVERY = tuple(Scope.values)
 
