@@ -4,4 +4,5 @@ from celery.schedules import crontab
 
 SCHEDULE = {
     "monitoring: backup": {"task": "monitoring.backup", "schedule": crontab(hour=2, minute=30)},
+    "monitoring: retention": {"task": "monitoring.retention", "schedule": crontab(hour=3, minute=40)},
 }

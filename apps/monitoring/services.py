@@ -1,4 +1,4 @@
-"""What keeps an installation well by itself: the nightly backup."""
+"""What keeps an installation well by itself: the nightly backup, and letting go of what is past its time."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ import sys
 
 import structlog
 
+from apps.monitoring.retention import retention_enforce
 from trader.config import config
 from trader.config.schema import ROOT
 
@@ -36,3 +37,10 @@ def backup_nightly() -> str:
         raise BackupFailed(done.stderr.strip()[-500:])
     log.info("backup made", said=done.stdout.strip().splitlines()[0])
     return done.stdout.strip()
+
+
+def retention_nightly() -> dict[str, int]:
+    """Delete every row past its keeping time; return how many of which model."""
+    removed = retention_enforce()
+    log.info("retention enforced", **removed)
+    return removed

@@ -2,10 +2,16 @@
 
 from celery import shared_task
 
-from apps.monitoring.services import backup_nightly
+from apps.monitoring.services import backup_nightly, retention_nightly
 
 
 @shared_task(name="monitoring.backup")
 def backup_task() -> str:
     """Make the nightly backup."""
     return backup_nightly()
+
+
+@shared_task(name="monitoring.retention")
+def retention_task() -> dict[str, int]:
+    """Delete what is past its keeping time."""
+    return retention_nightly()

@@ -7,4 +7,5 @@ urlpatterns = [
     path("operations/", views.index, name="index"),
     path("operations/residents/", views.residents, name="residents"),
     path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
 ]

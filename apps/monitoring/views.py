@@ -1,12 +1,13 @@
 """The Operations page: residents and long work; and the answer to "is it up"."""
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from apps.monitoring import selectors
+from apps.monitoring.readiness import readiness
 
 
 @require_GET
@@ -24,6 +25,16 @@ def index(request: HttpRequest) -> HttpResponse:
 def residents(request: HttpRequest) -> HttpResponse:
     """Return the residents' rows as they are now."""
     return render(request, "monitoring/_residents.html", {"residents": selectors.residents_now()})
+
+
+@login_not_required
+@never_cache
+@require_GET
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Say what is missing: for serving (status 503 then), and for trading. For probes, without a sign-in."""
+    found = readiness()
+    body = {"ready": found.is_ready, "missing": found.missing, "not_trading": found.not_trading}
+    return JsonResponse(body, status=200 if found.is_ready else 503)
 
 
 @login_not_required

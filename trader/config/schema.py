@@ -134,6 +134,16 @@ class BackupSection(Section):
     nightly: bool = Field(True, description="Make a backup every night.")
 
 
+class RetentionSection(Section):
+    holds_days: int = Field(400, ge=7, description="Days that decisions without a signal are kept.")
+    history_days: int = Field(
+        400, ge=30, description="Days that refusals, equity, commands, sweeps, sessions and ended halts are kept."
+    )
+    reconciliations_days: int = Field(14, ge=1, description="Days that reconciliations without a difference are kept.")
+    jobs_days: int = Field(30, ge=1, description="Days that finished jobs are kept, with their shares and logs.")
+    sign_ins_days: int = Field(30, ge=1, description="Days that records of signing in, links and tokens are kept.")
+
+
 class Config(Section):
     runtime: RuntimeSection = RuntimeSection()
     leases: LeasesSection = LeasesSection()
@@ -144,6 +154,7 @@ class Config(Section):
     execution: ExecutionSection = ExecutionSection()
     market: MarketSection = MarketSection()
     backup: BackupSection = BackupSection()
+    retention: RetentionSection = RetentionSection()
 
     @model_validator(mode="after")
     def _leases_outlast_requests(self) -> "Config":

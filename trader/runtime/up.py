@@ -20,6 +20,7 @@ from trader.runtime.layout import Layout, json_read, json_write
 from trader.runtime.leftovers import leftovers_stop
 from trader.runtime.reach import refuse_silent
 from trader.runtime.readiness import Readiness
+from trader.runtime.rotation import EVERY_S, printed_rotate
 from trader.runtime.screen import Screen
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedServer, EmbeddedValkey, StateLock, socket_folder_new
 from trader.runtime.stack import MANAGE, Addresses, Stack, port_take
@@ -102,6 +103,7 @@ class _Up:
         self.stack: Stack | None = None
         self.waiting: list[Program] = []
         self.revive_at: dict[str, float] = {}
+        self.rotate_at = 0.0
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -222,6 +224,9 @@ class _Up:
             self.stack.supervisor.tick()
             self._refuse_what_refuses()
             self._revive_servers()
+            if time.monotonic() > self.rotate_at:
+                self.rotate_at = time.monotonic() + EVERY_S
+                printed_rotate(self.layout.logs)
             pause_s = readiness.tick()
             self._start_waiting(readiness)
             self.screen.show(self.stack, readiness)

@@ -10,7 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from apps.market.models import Universe
 from tests.apps.dashboard.conftest import instrument_add
 
-OPEN = {"users:sign-in", "users:link", "monitoring:healthz"}  # the ways in, and "is it up"
+OPEN = {"users:sign-in", "users:link", "monitoring:healthz", "monitoring:readyz"}  # the ways in, and "is it up"
 COOKIE_ONLY = {"dashboard:kill-engage", "dashboard:kill-banner"}  # they ask the signed cookie, not the session
 PAGES = [
     "/", "/market/bybit-sim/btc-usdt/", "/scanner/", "/models/", "/strategies/", "/backtests/", "/risk/", "/data/",
