@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -113,11 +112,6 @@ def desk_rows(account_id: int) -> DeskRows:
     )
 
 
-def orders_open(account_id: int) -> list[Order]:
-    """Return an account's open orders, newest first."""
-    return list(Order.objects.filter(account_id=account_id, state__in=list(OPEN)).select_related("instrument"))
-
-
 def sweeps_now(account_ids: list[int]) -> list[KillSweep]:
     """Return the newest sweep of each account."""
     return list(
@@ -135,14 +129,6 @@ def sweeps_since(wall_s: float) -> list[KillSweep]:
 def reconciliation_last(account_id: int) -> Reconciliation | None:
     """Return the newest comparison with the venue."""
     return Reconciliation.objects.filter(account_id=account_id).first()
-
-
-def resting_words(account_id: int) -> list[str]:
-    """Return what rests at the venue as we know it, a line each: what a graceful stop prints."""
-    return [
-        f"{order.instrument.symbol} {order.side} {_plain(order.quantity)} {order.kind} {order.leg} {order.state}"
-        for order in orders_open(account_id)
-    ]
 
 
 def credential_configuration(account: Account) -> dict[str, Any]:
@@ -172,7 +158,3 @@ def credential_stamp(account_id: int) -> datetime | None:
 def state_dir() -> Any:
     """Return the folder of this host's state."""
     return settings.STATE_DIR
-
-
-def _plain(value: Decimal) -> str:
-    return format(value.normalize(), "f")

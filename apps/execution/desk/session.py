@@ -12,6 +12,7 @@ from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.brokers.base import StreamState, VenueFill, VenueFunding, VenueOrder
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Day
+from apps.execution.desk.model import plain
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS, DatabaseGone
 from apps.execution.origins import Blocker
@@ -31,6 +32,7 @@ SETTLE_POLL_S = 0.01
 ENDS_TRIED = 5
 END_WAIT_S = 0.2
 PRIVATE = "private socket"
+NOTHING = ("nothing rests",)
 STOPPING = Blocker.STOPPING
 # what can make an order of its own will; the writer, the private socket, stops and the sweep stay to the end
 WILFUL = ("start", "bars ", "commands", "deployments", "reversal", "reconcile", "checkpoints", "log ")
@@ -197,11 +199,27 @@ async def end_gracefully(parts: Parts) -> None:
     except (TimeoutError, DatabaseGone, VenueError, *BUS_ERRORS) as error:
         log.warning("the end was not all written", error=repr(error)[:200])
     resting = [
-        f"{order.market.symbol} {order.side} {order.left} {order.kind} {order.leg} {order.trigger_price or ''}"
-        for order in core.books.open.values()
+        f"{one.market.symbol} {one.side} {plain(one.left)} {one.kind}"
+        + "".join(f" at {plain(price)}" for price in (one.trigger_price or one.price,) if price is not None)
+        + f" ({one.leg} of {one.owner})"
+        for one in core.books.open.values()
     ]
     log.info("desk stopped; resting at the venue", orders=resting)
-    print(f"Desk of account {core.account.name} stopped; resting at the venue: {', '.join(resting) or 'nothing'}")
+    _resting_write(core, resting)
+
+
+def _resting_write(core: DeskCore, resting: list[str]) -> None:
+    """Leave what rests at the venue for the screen of `up`, which prints it when everything has stopped."""
+    at = time.strftime("%H:%M:%S UTC", time.gmtime())
+    lines = [f"resting at the venue, account {core.account.name}, {at}:", *(f"  {one}" for one in resting or NOTHING)]
+    path = core.account.state_dir / "run" / f"resting-{core.account.id}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_suffix(".new")
+        fresh.write_text("\n".join(lines) + "\n")
+        fresh.replace(path)
+    except OSError as error:
+        log.warning("what rests at the venue could not be written for the screen", error=str(error)[:200])
 
 
 async def _wilful_end(core: DeskCore) -> None:

@@ -85,6 +85,19 @@ async def test_a_difference_seen_twice_is_adjusted_to_the_venue_with_its_cause()
         assert (await CashBalance.objects.aget(currency="USDT")).amount == 100_000
 
 
+async def test_a_graceful_end_leaves_word_of_what_rests_at_the_venue() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        stop = await made.until(lambda: [one for one in made.books.open.values() if one.leg == "stop"], what="a stop")
+        account = made.parts.core.account
+        await limit_orders(made, SPOT, 1, price=90.0)
+        await made.desk_stop()
+        words = (account.state_dir / "run" / f"resting-{account.id}.txt").read_text().splitlines()
+        assert words[0].startswith(f"resting at the venue, account {account.name}, ")
+        price = f"{stop[0].trigger_price.normalize():f}"
+        assert [line.partition(" at ")[2] for line in words[1:]] == [f"{price} (stop of {made.deployment})"]
+
+
 async def test_a_changed_deployment_hands_its_position_and_its_stop_to_the_successor() -> None:
     async with living({WARM + 3: -0.006}) as made:
         await made.minutes(WARM + 4)
