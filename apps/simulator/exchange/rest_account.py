@@ -83,21 +83,26 @@ def wallet_balance(context: ExchangeContext, account: AccountRecord, params: Par
 
 
 def fee_rate(context: ExchangeContext, account: AccountRecord, params: Params) -> dict[str, Any]:
-    """account/fee-rate."""
-    kind, symbol = category(params), text(params, "symbol")
-    specs = [spec_of(context.specs, params)] if symbol else [s for s in context.specs.values() if s.kind == kind]
-    return {
-        "category": kind,
-        "list": [
-            {
-                "symbol": spec.symbol,
-                "baseCoin": "",
-                "takerFeeRate": rows.plain(spec.taker_fee),
-                "makerFeeRate": rows.plain(spec.maker_fee),
-            }
-            for spec in specs
-        ],
-    }
+    """account/fee-rate: one symbol, or all of a category; without a category, of contracts.
+
+    The venue's page calls `category` required, and its own example leaves it out and gets a contract's rates; ccxt's
+    `fetch_trading_fees` relies on that. Contracts have neither `category` nor `baseCoin` in the answer.
+    """
+    asked = {**params, "category": text(params, "category") or LINEAR}
+    kind = category(asked)
+    named = text(asked, "symbol")
+    specs = [spec_of(context.specs, asked)] if named else [s for s in context.specs.values() if s.kind == kind]
+    extra = {"baseCoin": ""} if kind == SPOT else {}
+    rows_found = [
+        {
+            "symbol": spec.symbol,
+            **extra,
+            "takerFeeRate": rows.plain(spec.taker_fee),
+            "makerFeeRate": rows.plain(spec.maker_fee),
+        }
+        for spec in specs
+    ]
+    return {**({"category": kind} if kind == SPOT else {}), "list": rows_found}
 
 
 def positions(context: ExchangeContext, account: AccountRecord, params: Params) -> dict[str, Any]:
