@@ -26,8 +26,8 @@ KLINE = {
 }  # fmt: skip
 
 
-def _book(kind: str, update_id: int, bids: list, asks: list) -> dict:
-    data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": update_id, "seq": update_id * 10}
+def _book(kind: str, update_id: int, bids: list, asks: list, seq: int | None = None) -> dict:
+    data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": update_id, "seq": update_id * 10 if seq is None else seq}
     return {"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": 1_709_891_679_000, "data": data}
 
 
@@ -93,6 +93,25 @@ def test_a_missing_delta_makes_the_book_unsound_until_a_snapshot() -> None:
     assert book.apply(parsers.parse_book(_book("delta", 13, [], []))) is BookVerdict.IGNORED
     assert book.apply(parsers.parse_book(_book("snapshot", 40, [["98", "2"]], [["102", "3"]]))) is BookVerdict.APPLIED
     assert book.best() == (98.0, 2.0, 102.0, 3.0)
+
+
+def test_a_delta_of_an_older_book_is_a_gap_though_its_update_id_follows() -> None:
+    book = LocalBook()
+    book.apply(parsers.parse_book(_book("snapshot", 10, [["99", "1"]], [["101", "1"]], seq=500)))
+    assert book.apply(parsers.parse_book(_book("delta", 11, [["98", "1"]], [], seq=500))) is BookVerdict.APPLIED
+    assert book.apply(parsers.parse_book(_book("delta", 12, [["100", "1"]], [], seq=499))) is BookVerdict.GAP
+    assert not book.is_sound
+    assert book.top(5)[0] == [(99.0, 1.0), (98.0, 1.0)]
+    snapshot = _book("snapshot", 1, [["99", "1"]], [["101", "1"]], seq=7)  # a service that restarted counts anew
+    assert book.apply(parsers.parse_book(snapshot)) is BookVerdict.APPLIED
+    assert book.apply(parsers.parse_book(_book("delta", 2, [["97", "1"]], [], seq=8))) is BookVerdict.APPLIED
+
+
+def test_a_venue_that_gives_no_sequence_is_checked_by_update_ids_alone() -> None:
+    book = LocalBook()
+    book.apply(parsers.parse_book(_book("snapshot", 10, [["99", "1"]], [["101", "1"]], seq=500)))
+    assert book.apply(parsers.parse_book(_book("delta", 11, [["98", "1"]], [], seq=0))) is BookVerdict.APPLIED
+    assert book.apply(parsers.parse_book(_book("delta", 12, [["97", "1"]], [], seq=499))) is BookVerdict.GAP
 
 
 def test_a_repeated_delta_changes_nothing() -> None:

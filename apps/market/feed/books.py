@@ -2,6 +2,10 @@
 
 The venue's client does not check update ids: a dropped delta would leave a wrong book that looks well. Here a
 gap makes the book unsound until a new snapshot has come, and nothing is quoted from an unsound book.
+
+`u` counts the frames of one subscription, so it alone tells that none is missing. `seq` counts events of the whole
+venue and grows by leaps, so it can tell no gap; but it never goes back between two frames that follow each other. One
+that does was made of an older book than the one it would change, whatever its `u` says.
 """
 
 from enum import Enum
@@ -15,40 +19,47 @@ class BookVerdict(Enum):
 
     APPLIED = "applied"
     IGNORED = "ignored"  # a repeat, or a delta while we wait for the snapshot
-    GAP = "gap"  # a delta is missing: subscribe again
+    GAP = "gap"  # a delta is missing, or out of its order: subscribe again
 
 
 class LocalBook:
     """Price levels of one instrument; sizes in base units by price."""
 
-    __slots__ = ("asks", "bids", "is_sound", "market_ns", "update_id")
+    __slots__ = ("asks", "bids", "is_sound", "market_ns", "sequence", "update_id")
 
     def __init__(self) -> None:
         self.bids: dict[float, float] = {}
         self.asks: dict[float, float] = {}
         self.update_id = 0
+        self.sequence = 0  # 0: the venue gives none
         self.is_sound = False
         self.market_ns = 0
 
     def apply(self, frame: BookFrame) -> BookVerdict:
         """Take a frame in, and say whether the book still is the venue's."""
         if frame.is_snapshot:
+            # the venue says to overwrite with every snapshot, so its `seq` is taken as it is: it may have begun anew
             self.bids, self.asks = dict(frame.bids), dict(frame.asks)
             self.update_id, self.is_sound = frame.update_id, True
+            self.sequence = frame.sequence
         elif not self.is_sound or frame.update_id <= self.update_id:
             return BookVerdict.IGNORED
-        elif frame.update_id != self.update_id + 1:
+        elif frame.update_id != self.update_id + 1 or self._goes_back(frame):
             self.is_sound = False
             return BookVerdict.GAP
         else:
             _change(self.bids, frame.bids)
             _change(self.asks, frame.asks)
             self.update_id = frame.update_id
+            self.sequence = frame.sequence or self.sequence
         self.market_ns = max(self.market_ns, frame.market_ns)
         if self.is_crossed():
             self.is_sound = False
             return BookVerdict.GAP
         return BookVerdict.APPLIED
+
+    def _goes_back(self, frame: BookFrame) -> bool:
+        return 0 < frame.sequence < self.sequence
 
     def forget(self) -> None:
         """Wait for a snapshot: the connection is gone, or the book was asked for anew."""

@@ -50,7 +50,10 @@ class Kline(msgspec.Struct, frozen=True):
 
 
 class BookFrame(msgspec.Struct, frozen=True):
-    """A snapshot or a delta of the book. `update_id` is contiguous within one subscription."""
+    """A snapshot or a delta of the book.
+
+    `update_id` is contiguous within one subscription; `sequence` never goes back from frame to frame, 0 if unknown.
+    """
 
     is_snapshot: bool
     update_id: int
