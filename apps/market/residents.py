@@ -91,7 +91,7 @@ class FeedResident:
         )  # fmt: skip
         self._collector = Collector(
             provider=self._provider, publisher=self._publisher, recorder=self._recorder, prints=self._prints,
-            catchup=self._catchup, settings=settings, loop=context.loop,
+            catchup=self._catchup, settings=settings,
         )  # fmt: skip
 
     async def _synced(self, plan: FeedPlan) -> FeedPlan:
@@ -120,6 +120,7 @@ class FeedResident:
             self._recorder.run_filled(),
             self._recorder.run_coarse(),
             self._prints.run(),
+            self._collector.tend_books(),
             self._history(),
             self._health_loop(plan),
             self._clock_loop(plan),
@@ -190,6 +191,7 @@ class FeedResident:
                 clock_offset_ms=self._clock_watch.offset_ms(plan.venue_code),
                 is_halted=self._control.newest.is_halted,
                 is_storage_up=self._recorder.is_storage_up and self._prints.is_storage_up,
+                holes=self._catchup.words(),
             )  # fmt: skip
             self._publisher.offer(f"health.feed.{plan.venue_code}", lambda found=found: found, 0.0)
             await self._report(found)
@@ -198,6 +200,7 @@ class FeedResident:
 
     async def _report(self, found: Any) -> None:
         meta = {"live": found.live, "total": found.total, "detail": found.detail, "back_fill_open": self._catchup.open}
+        meta["back_fill_unfilled"] = self._catchup.unfilled
         if not self._is_ready and found.state in (health.READY, health.PAUSED, health.HALTED, health.ENDED):
             self._is_ready = True
             log.info("feed.ready", venue=found.venue, instruments=found.live)

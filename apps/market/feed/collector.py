@@ -16,11 +16,12 @@ from apps.market.feed.instrument import InstrumentFeed
 from apps.market.feed.prints import PrintRecorder
 from apps.market.feed.publisher import Publisher
 from apps.market.feed.recorder import Recorder
+from apps.market.feed.tending import SNAPSHOT_NS, BookTender
 from apps.market.providers.base import BookFrame, Connection, Kline, PrintRow, Provider, Subscription, TickerFrame
 from trader.config.schema import MarketSection
 
 log = structlog.get_logger(__name__)
-RESUBSCRIBE_EVERY_S = 1.0
+UNSOUND_NS = 1_000_000_000  # an instrument without a sound book for so long is stale
 
 
 class Collector:
@@ -35,15 +36,15 @@ class Collector:
         prints: PrintRecorder,
         catchup: CatchUp,
         settings: MarketSection,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._provider, self._publisher = provider, publisher
         self._recorder, self._prints, self._catchup = recorder, prints, catchup
-        self._settings, self._loop = settings, loop
+        self._settings = settings
         self._quote_s, self._depth_s = settings.quote_ms / 1000, settings.depth_ms / 1000
         self._ticker_s = settings.ticker_ms / 1000
         self._due_ns: dict[str, int] = {}
-        self._tasks: set[asyncio.Task] = set()
+        self._tender = BookTender(provider)
+        self._open_kinds: set[str] = set()
         self.instruments: dict[int, InstrumentFeed] = {}
         self.connections: dict[str, Connection] = {}
         self.lost_why: dict[str, str] = {}
@@ -56,9 +57,16 @@ class Collector:
         new = [item for item in items if item.instrument_id not in self.instruments]
         for gone in self.instruments.keys() - wanted.keys():
             del self.instruments[gone]
+            self._catchup.forget(gone)
         for item in new:
-            self.instruments[item.instrument_id] = InstrumentFeed(item, with_seconds=self._settings.seconds)
+            instrument = InstrumentFeed(item, with_seconds=self._settings.seconds)
+            instrument.book_ask_ns = boottime_ns() + SNAPSHOT_NS
+            self.instruments[item.instrument_id] = instrument
         return new
+
+    async def tend_books(self) -> None:
+        """Ask for unsound books anew, for ever."""
+        await self._tender.run(self.instruments, self._open_kinds)
 
     @property
     def market_ns(self) -> int:
@@ -71,14 +79,17 @@ class Collector:
             self.reconnects += 1
         self.connections[connection.name] = connection
         self.lost_why.pop(connection.name, None)
+        self._open_kinds.add(connection.name)
         for instrument in self._on(connection):
             instrument.lose()
             instrument.refused = ""
+            instrument.book_asks, instrument.book_ask_ns = 0, boottime_ns() + SNAPSHOT_NS
 
     def on_lost(self, connection: Connection, why: str) -> None:
         """A connection is gone: nothing is quoted from its books until it is back."""
         self.connections.setdefault(connection.name, connection)
         self.lost_why[connection.name] = why
+        self._open_kinds.discard(connection.name)
         log.warning("feed.connection_lost", connection=connection.name, why=why)
         for instrument in self._on(connection):
             instrument.lose()
@@ -116,7 +127,7 @@ class Collector:
         self._publisher.offer_slow(instrument.bar_topic, instrument.bar_making, self._depth_s)
 
     def on_book(self, instrument_id: int, connection: Connection, frame: BookFrame) -> None:
-        """Levels: applied in order, or asked for anew when one is missing."""
+        """Levels: applied in order; with one missing the book is unsound until a snapshot comes."""
         instrument = self._heard(instrument_id, connection)
         if instrument is None:
             return
@@ -124,7 +135,7 @@ class Collector:
         if verdict is BookVerdict.GAP:
             self._gap(instrument, frame)
         elif verdict is BookVerdict.APPLIED:
-            instrument.was_ready = True
+            instrument.was_ready, instrument.unsound_ns = True, 0
             self._publisher.offer(instrument.quote_topic, instrument.quote, self._quote_s)
             self._publisher.offer_slow(instrument.book_topic, instrument.book_top, self._depth_s)
 
@@ -168,6 +179,12 @@ class Collector:
                 found.append(number)
         return found
 
+    def unsound(self) -> list[int]:
+        """Return the instruments whose book has not been sound for a second: their last price is an old one."""
+        now = boottime_ns()
+        found = self.instruments.items()
+        return [number for number, one in found if one.unsound_ns and now - one.unsound_ns > UNSOUND_NS]
+
     def _heard(self, instrument_id: int, connection: Connection) -> InstrumentFeed | None:
         instrument = self.instruments.get(instrument_id)
         if instrument is None:
@@ -202,20 +219,12 @@ class Collector:
         instrument.builder.holes.clear()
 
     def _gap(self, instrument: InstrumentFeed, frame: BookFrame) -> None:
+        """Trust the book no more; the tender asks for it anew."""
         instrument.gaps += 1
+        instrument.doubt_book()
         log.warning("feed.book_gap", symbol=instrument.item.venue_symbol, kind=instrument.item.kind,
-                    had=instrument.book.update_id, got=frame.update_id)  # fmt: skip
-        now = self._loop.time()
-        delay_s = max(0.0, instrument.resubscribe_at - now)
-        instrument.resubscribe_at = now + delay_s + RESUBSCRIBE_EVERY_S
-        task = self._loop.create_task(self._resubscribe(instrument, delay_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _resubscribe(self, instrument: InstrumentFeed, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
-        if not instrument.book.is_sound:
-            await self._provider.resubscribe_book(instrument.item)
+                    had=instrument.book.update_id, got=frame.update_id,
+                    had_seq=instrument.book.sequence, got_seq=frame.sequence)  # fmt: skip
 
     def _on(self, connection: Connection) -> list[InstrumentFeed]:
         return [found for found in self.instruments.values() if found.item.kind == connection.name]

@@ -27,12 +27,13 @@ def health_of(
     clock_offset_ms: float | None,
     is_halted: bool,
     is_storage_up: bool,
+    holes: list[str],
 ) -> FeedHealth:
     """Return the feed's health now."""
     wanted = [found for found in collector.instruments.values() if not found.refused]
     live = [found for found in wanted if found.book.is_sound]
     silent_connections = _silent(collector, settings)
-    stale = [] if clock.ended or not clock.running else collector.silent()
+    stale = _stale(collector, clock)
     state = _state(collector, silent_connections, clock, is_halted)
     newest = max((found.last_frame_wall_ns for found in collector.connections.values()), default=0)
     now = wall_ns()
@@ -47,11 +48,18 @@ def health_of(
         wall_ns=now,
         lag_ms=(now - newest) / 1e6 if newest else 0.0,
         clock_offset_ms=clock_offset_ms,
-        detail=_detail(collector, silent_connections, is_storage_up),
+        detail=_detail(collector, silent_connections, is_storage_up, holes),
         gaps=sum(found.gaps for found in collector.instruments.values()),
         reconnects=collector.reconnects,
         disagreements=sum(found.builder.disagreements for found in collector.instruments.values()),
     )
+
+
+def _stale(collector: Collector, clock: MarketClock) -> list[int]:
+    """Return what is stale by itself. A market that stands makes nothing silent, but an unsound book stays unsound."""
+    if clock.ended:
+        return []
+    return sorted({*collector.unsound(), *(collector.silent() if clock.running else [])})
 
 
 def _silent(collector: Collector, settings: MarketSection) -> dict[str, float]:
@@ -78,7 +86,7 @@ def _found(collector: Collector) -> list[InstrumentFeed]:
     return list(collector.instruments.values())
 
 
-def _detail(collector: Collector, silent: dict[str, float], is_storage_up: bool) -> str:
+def _detail(collector: Collector, silent: dict[str, float], is_storage_up: bool, holes: list[str]) -> str:
     words = [f"{name}: silent for {age:.0f} s" for name, age in sorted(silent.items())]
     words += [f"{name}: {why}" for name, why in sorted(collector.lost_why.items())]
     words += [
@@ -92,6 +100,19 @@ def _detail(collector: Collector, silent: dict[str, float], is_storage_up: bool)
         for found in collector.instruments.values()
         if found.difference and collector.market_ns - found.difference.open_ns < DIFFERENCE_SHOWN_NS
     ]
+    words += _books(collector)
+    words += holes
     if not is_storage_up:
         words.append("storage does not answer: bars wait")
     return "; ".join(words)
+
+
+def _books(collector: Collector) -> list[str]:
+    """Say whose book is asked for in vain; with a lost connection there is nobody to ask, and that is said already."""
+    now = boottime_ns()
+    return [
+        f"{found.item.venue_symbol} ({found.item.kind}): no sound book for {(now - found.unsound_ns) / 1e9:.0f} s, "
+        f"asked for anew {found.book_asks} times"
+        for found in collector.instruments.values()
+        if found.unsound_ns and found.book_asks and not found.refused
+    ]

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from apps.common.clocks import wall_ns
+from apps.common.clocks import boottime_ns, wall_ns
 from apps.market.events import BarMaking, BookTop, Prints, Quote, Ticker
 from apps.market.feed.books import LocalBook
 from apps.market.feed.builder import BarBuilder
@@ -24,7 +24,9 @@ class InstrumentFeed:
         self.generation = -1  # of the connection that it was last heard on
         self.refused = ""
         self.gaps = 0
-        self.resubscribe_at = 0.0  # not before, on the loop's clock
+        self.unsound_ns = boottime_ns()  # since when it has no sound book, boot time clock; 0: it has one
+        self.book_asks = 0  # how often its book has been asked for in a row
+        self.book_ask_ns = 0  # not before, on the same clock
         self.heard_boot_ns = 0
         self.heard_market_ns = 0
         self.receive_wall_ns = 0
@@ -55,7 +57,12 @@ class InstrumentFeed:
     def lose(self) -> None:
         """Trust nothing until it is heard again: its connection is gone."""
         self.book.forget()
+        self.doubt_book()
         self.builder.lose()
+
+    def doubt_book(self) -> None:
+        """Its book is not sound from now on."""
+        self.unsound_ns = self.unsound_ns or boottime_ns()
 
     def add_prints(self, rows: list[PrintRow]) -> None:
         """Keep the newest prints for those who look."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from apps.market.errors import VenueUnreachable
+from apps.market.errors import VenueRefused, VenueUnreachable
 from apps.market.providers.base import (
     Connection,
     ListedInstrument,
@@ -25,6 +25,7 @@ from trader.core.types.errors import VenueBusy
 log = structlog.get_logger(__name__)
 DEPTH = 50
 PAGE = 1000
+BOOK = "book"  # names requests for a book alone: refused, it is asked for again, and its prints go on
 
 
 class BybitProvider:
@@ -84,7 +85,10 @@ class BybitProvider:
                 "limit": PAGE,
             },
         )
-        bars = parsers.parse_kline_answer(answer, item.instrument_id, known_ns=end_ns)
+        try:
+            bars = parsers.parse_kline_answer(answer, item.instrument_id, known_ns=end_ns)
+        except ValueError as error:
+            raise VenueRefused(f"market/kline of {item.venue_symbol}: {error}") from error
         return bars[(bars["open_ns"] >= start_ns) & (bars["open_ns"] < end_ns)] if len(bars) else bars
 
     async def venue_time_ns(self) -> int:
@@ -106,8 +110,8 @@ class BybitProvider:
     async def resubscribe_book(self, item: Subscription) -> None:
         """Ask for the book anew: the venue answers a subscription with a snapshot."""
         topic = f"orderbook.{DEPTH}.{item.venue_symbol}"
-        await self._request("unsubscribe", item, [topic])
-        await self._request("subscribe", item, [topic])
+        await self._request("unsubscribe", item, [topic], BOOK)
+        await self._request("subscribe", item, [topic], BOOK)
 
     async def drop(self, connection: Connection, why: str) -> None:
         """Give a connection up; it is dialled again with back-off."""
@@ -149,9 +153,9 @@ class BybitProvider:
             topics = [f"orderbook.{DEPTH}.{symbol}", f"publicTrade.{symbol}", f"kline.1.{symbol}", f"tickers.{symbol}"]
             await self._request(operation, item, topics)
 
-    async def _request(self, operation: str, item: Subscription, topics: list[str]) -> None:
+    async def _request(self, operation: str, item: Subscription, topics: list[str], name: str = "") -> None:
         """Send one request for one instrument: the venue refuses a request as a whole if one topic is wrong."""
-        request = {"op": operation, "req_id": f"{operation}:{item.instrument_id}", "args": topics}
+        request = {"op": operation, "req_id": f"{name or operation}:{item.instrument_id}", "args": topics}
         try:
             await self._client.send(item.kind, request)
         except VenueUnreachable as error:
@@ -203,5 +207,8 @@ class BybitProvider:
         if message.get("success") is not False or self._sink is None:
             return
         operation, _, number = str(message.get("req_id", "")).partition(":")
-        if operation == "subscribe" and number.isdigit():
-            self._sink.on_refused(int(number), str(message.get("ret_msg") or message.get("retMsg") or "refused"))
+        why = str(message.get("ret_msg") or message.get("retMsg") or "refused")
+        if operation == BOOK:
+            log.warning("feed.book_refused", instrument_id=number, why=why)
+        elif operation == "subscribe" and number.isdigit():
+            self._sink.on_refused(int(number), why)
