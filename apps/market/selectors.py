@@ -1,11 +1,14 @@
 """Reads of the market: venues, epochs, instruments, terms, universes; bars and prints through `storage`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import Q, QuerySet
+
 from apps.market.errors import EpochMissing
+from apps.market.kept import kept_ids, register_kept
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
 from apps.market.providers.base import Subscription
 from apps.market.storage.prints import StoredPrint, prints_read
@@ -34,8 +37,11 @@ __all__ = [
     "feed_keys",
     "feed_plan",
     "instrument_by_slug",
+    "instruments_collected",
+    "instruments_kept",
     "instruments_listed",
     "prints_read",
+    "register_kept",
     "terms_now",
     "universe_instruments",
     "venue_by_code",
@@ -100,6 +106,21 @@ def universe_instruments(name: str) -> list[Instrument]:
     return list(universe.members.filter(listed_to__isnull=True).select_related("venue").order_by("symbol"))
 
 
+def instruments_collected(venue_code: str) -> QuerySet[Instrument]:
+    """Return what a feed of this venue collects, by symbol: members of collected universes, and what must be kept."""
+    wanted = Q(universes__is_collected=True) | Q(pk__in=kept_ids([venue_code]))
+    return (
+        Instrument.objects.filter(wanted, venue__code=venue_code, listed_to__isnull=True).distinct().order_by("symbol")
+    )
+
+
+def instruments_kept(venue_codes: Sequence[str]) -> set[int]:
+    """Return the ids of what is collected only because an upper app needs it still: no collected universe names it."""
+    kept = kept_ids(venue_codes)
+    named = Instrument.objects.filter(pk__in=kept, universes__is_collected=True)
+    return kept - set(named.values_list("pk", flat=True))
+
+
 def terms_now(instrument_ids: Iterable[int]) -> dict[int, Terms]:
     """Return the newest terms of each instrument that has any, in one query."""
     rows = (
@@ -127,11 +148,7 @@ def feed_plan(venue_code: str) -> FeedPlan:
     """Return what a feed of this venue has to do now. Raises `EpochMissing`."""
     epoch = epoch_current(venue_code)
     venue = epoch.venue
-    members = (
-        Instrument.objects.filter(universes__is_collected=True, venue=venue, listed_to__isnull=True)
-        .distinct()
-        .order_by("symbol")
-    )
+    members = instruments_collected(venue.code)
     items = tuple(Subscription(found.pk, found.venue_symbol, found.kind) for found in members)
     return FeedPlan(
         venue.code, venue.adapter, venue.rest_url, venue.socket_url, venue.control_url, venue.control_token_file,

@@ -5,3 +5,9 @@ class PortfolioConfig(AppConfig):
     name = "apps.portfolio"
     label = "portfolio"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Keep what is held collected, though it has left its universe: its exit and its stop need bars."""
+        from apps.market.selectors import register_kept
+
+        register_kept("apps.portfolio.selectors:instruments_held")

@@ -6,8 +6,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import Max, OuterRef, Subquery, Sum
+from django.db.models.functions import Abs
 
+from apps.market.selectors import terms_now
 from apps.portfolio.models import EquitySnapshot, Position
 from trader.core.portfolio import Position as Held
 
@@ -92,6 +94,25 @@ def positions_of(
         rows = rows.exclude(quantity=0)
     known = marks or {}
     return [_position(row, known.get(row.instrument_id)) for row in rows.order_by("instrument__symbol", "owner", "pk")]
+
+
+def instruments_held(venue_codes: Sequence[str]) -> set[int]:
+    """Return the ids of the instruments that any account holds at these venues in their current epochs.
+
+    What is less than a lot cannot be sold at any price: it is dust, which every exit of a spot position leaves, and
+    it holds no instrument. Sub-ledgers count by size, not by sign: two that cancel out are two positions.
+    """
+    held = (
+        Position.objects.filter(account__venue__code__in=list(venue_codes), account__epoch__is_current=True)
+        .exclude(quantity=0)
+        .values("account", "instrument")
+        .annotate(size=Sum(Abs("quantity")))
+        .order_by()
+    )
+    rows = list(held.values_list("instrument", "size"))
+    terms = terms_now({instrument for instrument, _ in rows})
+    lots = {number: max(found.lot, found.min_quantity) for number, found in terms.items()}
+    return {instrument for instrument, size in rows if size >= lots.get(instrument, ZERO)}
 
 
 CURVE = """

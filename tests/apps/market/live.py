@@ -48,13 +48,15 @@ class Faults(FrameWatch):
 
 
 @asynccontextmanager
-async def market_running(folder: Path, *, paused: bool = True, speed: float = 1.0) -> AsyncIterator[PublicHalf]:
+async def market_running(
+    folder: Path, *, paused: bool = True, speed: float = 1.0, port: int = 0
+) -> AsyncIterator[PublicHalf]:
     """Serve a synthetic market that stands at a whole minute plus five seconds until the test moves it."""
     start_ns = time.time_ns() // MINUTE_NS * MINUTE_NS + 5_000_000_000
     clock = MarketClock(start_ns, mode="synthetic", speed=speed, paused=paused)
     faults = Faults()
     half = PublicHalf(SyntheticMarket(7, start_ns, folder), clock, faults)
-    async with asyncio.timeout(TEST_S), running(half):
+    async with asyncio.timeout(TEST_S), running(half, port):
         half.faults = faults
         yield half
 
@@ -111,6 +113,12 @@ class RunningFeed:
         found = self.collector.instruments.values()
         return next(one for one in found if (one.item.venue_symbol, one.item.kind) == (venue_symbol, kind))
 
+    async def ready(self) -> None:
+        """Return when it is ready, as long as it takes: the venue, with all its history, works on this very loop."""
+        await until(lambda: self.task.done() or self.context.lease.meta.get("state") == "ready", TEST_S)
+        if self.task.done():
+            self.task.result()
+
     async def settled(self, until_ns: int) -> None:
         """Return when minutes up to this market time are stored and sent, history included."""
         await asyncio.wait_for(self.resident.history_asked.wait(), 20)
@@ -122,8 +130,10 @@ class RunningFeed:
 
 
 @asynccontextmanager
-async def feed_running(venue_code: str = "bybit-sim", holder: str = "test") -> AsyncIterator[RunningFeed]:
-    """Run one feed under a real lease until the block ends, then stop it as a host would."""
+async def feed_running(
+    venue_code: str = "bybit-sim", holder: str = "test", *, wait: bool = True
+) -> AsyncIterator[RunningFeed]:
+    """Run one feed under a real lease until the block ends, then stop it as a host would; `wait`: begin when ready."""
     pool, bus, keeper = async_pool(1, 5), Bus(settings.REDIS_URL), LeaseKeeper(holder)
     await pool.open()
     executor = ThreadPoolExecutor(1)
@@ -136,10 +146,8 @@ async def feed_running(venue_code: str = "bybit-sim", holder: str = "test") -> A
         resident = FeedResident(lease.key, context)
         task = asyncio.create_task(resident.run())
         feed = RunningFeed(resident, context, task, epoch.pk)
-        # as long as it takes: the venue, with the history of all instruments, works on this very loop
-        await until(lambda: task.done() or lease.meta["state"] == "ready", TEST_S)
-        if task.done():
-            task.result()
+        if wait:
+            await feed.ready()
         try:
             yield feed
         finally:

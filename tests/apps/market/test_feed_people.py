@@ -1,8 +1,11 @@
 """What people change while a feed runs, and what venues refuse."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -13,8 +16,9 @@ from apps.common.relay import Relay
 from apps.common.residents import ResidentContext
 from apps.market.feed import health
 from apps.market.models import Instrument, Universe, Venue
-from apps.market.selectors import bars_newest_open_async, instruments_listed
+from apps.market.selectors import bars_newest_open_async, epoch_current, instruments_kept, instruments_listed
 from apps.market.services import epoch_begin, universe_save, venue_save
+from apps.portfolio.models import Account, Position
 from tests.apps.market.live import MINUTE_NS, feed_running, in_thread, market_running, seeded, until, venue_seed
 from trader.config import config
 
@@ -46,6 +50,38 @@ async def test_a_universe_changed_by_a_person_is_collected_from_then_on(tmp_path
             number = solana.item.instrument_id
             newest = await bars_newest_open_async(feed.context.pool, feed.epoch_id, [number], 60)
             assert newest[number] >= start_ns + MINUTE_NS
+
+
+async def test_what_is_held_is_collected_until_it_is_flat_though_its_universe_lost_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("apps.market.residents.PLAN_EVERY_S", 0.2)
+    async with market_running(tmp_path) as half:
+        await seeded(half)
+        await asyncio.to_thread(in_thread, _hold, "ETH/USDT", "2")
+        async with feed_running() as feed:
+            held = feed.instrument("ETHUSDT", "spot")
+            number = held.item.instrument_id
+            start_ns = half.clock.market_ns() // MINUTE_NS * MINUTE_NS
+            await asyncio.to_thread(in_thread, _members_set, ("BTC/USDT",))
+            await until(lambda: _subscribed(half, "BTCUSDT") == {"spot"})  # the linear one has gone: nobody holds it
+            await half.driver.until_reached(start_ns + 3 * MINUTE_NS)
+            await feed.settled(start_ns + 2 * MINUTE_NS)
+            newest = await bars_newest_open_async(feed.context.pool, feed.epoch_id, [number], 60)
+            assert newest[number] >= start_ns + MINUTE_NS
+            assert _subscribed(half, "ETHUSDT") == {"spot"}
+            assert feed.collector.instruments[number] is held  # never left, so its bars have no seam
+            assert await asyncio.to_thread(in_thread, instruments_kept, ["bybit-sim"]) == {number}
+            await asyncio.to_thread(in_thread, _hold, "ETH/USDT", "0")
+            await until(lambda: not _subscribed(half, "ETHUSDT") and number not in feed.collector.instruments)
+            assert await asyncio.to_thread(in_thread, instruments_kept, ["bybit-sim"]) == set()
+
+
+def _hold(symbol: str, quantity: str) -> None:
+    epoch = epoch_current("bybit-sim")
+    account, _ = Account.objects.get_or_create(venue=epoch.venue, epoch=epoch, name="Simulated")
+    instrument = Instrument.objects.get(symbol=symbol)
+    Position.objects.update_or_create(
+        account=account, instrument=instrument, owner="manual", defaults={"quantity": Decimal(quantity)}
+    )
 
 
 class _Held:
@@ -120,11 +156,34 @@ def _break_one() -> None:
 async def test_a_venue_that_is_not_up_yet_is_waited_for_and_asked_what_it_lists(tmp_path, monkeypatch) -> None:
     short = config.market.model_copy(update={"history_days": 0.05})  # three days of twenty are nothing to wait for here
     monkeypatch.setattr("apps.market.residents.config", config.model_copy(update={"market": short}))
-    async with market_running(tmp_path) as half:
-        await asyncio.to_thread(in_thread, _seed_unsynced, half)
-        async with feed_running() as feed:
+    port = _free_port()
+    venue = SimpleNamespace(rest=f"http://127.0.0.1:{port}", socket=f"ws://127.0.0.1:{port}")
+    await asyncio.to_thread(in_thread, _seed_unsynced, venue)
+    async with feed_running(wait=False) as feed:
+        await until(lambda: f":{port}" in feed.context.lease.meta.get("detail", ""))  # it called, and nobody was there
+        assert feed.context.lease.meta["state"] == health.STARTING
+        assert not feed.task.done()
+        assert await asyncio.to_thread(in_thread, lambda: (epoch_current("bybit-sim").synced_at, _listed())) == (
+            None,
+            0,
+        )
+        async with market_running(tmp_path, port=port):
+            await feed.ready()
             assert len(feed.collector.instruments) == 20
-            assert feed.context.lease.meta["state"] == health.READY
+            assert await asyncio.to_thread(in_thread, _listed) == 20
+            feed.context.stop.set()
+            await asyncio.wait_for(feed.task, 10)
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _listed() -> int:
+    return Instrument.objects.count()
 
 
 def _seed_unsynced(half) -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from apps.market.models import Epoch, InstrumentTerms
 from apps.portfolio import selectors
 from apps.portfolio.models import Account, EquitySnapshot, Position
 from tests.apps.portfolio.conftest import instrument
@@ -100,3 +101,34 @@ def test_a_curve_of_nothing_or_one_point(account, snapshots):
     for _ in range(snapshots):
         snapshot(account, START, 5)
     assert selectors.equity_curve(account.pk) == [(START, D(5))] * snapshots
+
+
+def test_held_are_instruments_of_the_current_epoch_with_at_least_a_lot(account, venue, spot, django_assert_num_queries):
+    small, dusty, old, gone, unknown, split = (
+        instrument(venue, f"{name}/USDT", "spot") for name in ("SMALL", "DUSTY", "OLD", "GONE", "UNKNOWN", "SPLIT")
+    )
+    for one in (spot, small, dusty, old, gone, split):
+        terms(one, lot="0.001", min_quantity="0.01")
+    hold(account, spot, "-2")
+    hold(account, small, "0.01")
+    hold(account, dusty, "0.0099")  # what an exit leaves after its fee
+    hold(account, gone, "0")
+    hold(account, unknown, "0.0001")  # without terms nobody can say that it is dust
+    hold(account, split, "0.3", "one")
+    hold(account, split, "-0.3", "two")  # two positions, though the venue sees none
+    past = Epoch.objects.create(venue=venue, number=2, kind=Epoch.Kind.SYNTHETIC)
+    hold(Account.objects.create(venue=venue, epoch=past, name="Past"), old, "5")
+    with django_assert_num_queries(2):
+        held = selectors.instruments_held([venue.code])
+    assert held == {spot.pk, small.pk, unknown.pk, split.pk}
+    assert selectors.instruments_held(["another"]) == set()
+
+
+def hold(account, one, quantity, owner="manual"):
+    Position.objects.create(account=account, instrument=one, owner=owner, quantity=D(quantity))
+
+
+def terms(one, lot, min_quantity):
+    InstrumentTerms.objects.create(
+        instrument=one, valid_from=START, tick=D("0.01"), lot=D(lot), min_quantity=D(min_quantity)
+    )

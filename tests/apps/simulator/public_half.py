@@ -40,14 +40,14 @@ class PublicHalf:
 
 
 @asynccontextmanager
-async def running(half: PublicHalf) -> AsyncIterator[PublicHalf]:
-    """Serve on a free port and move the market until the block ends."""
+async def running(half: PublicHalf, port: int = 0) -> AsyncIterator[PublicHalf]:
+    """Serve on this port, or a free one, and move the market until the block ends."""
     app = web.Application()
     half.public.mount(app)
     half.driver.prepare()
     runner = web.AppRunner(app, shutdown_timeout=0.2)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     port = runner.addresses[0][1]
     half.rest, half.socket = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
