@@ -129,6 +129,9 @@ class Reconciliation(models.Model):
     is_startup = models.BooleanField(default=False)
     took_ms = models.FloatField()
     differences = models.JSONField(default=list, help_text="Each: what, ours, the venue's, what was done.")
+    executions_at = models.DateTimeField(
+        null=True, help_text="Market time up to which the venue's executions are read and booked."
+    )
 
     class Meta:
         ordering = ["-at"]

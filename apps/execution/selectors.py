@@ -26,7 +26,7 @@ class DeskRows:
     positions: list[Position]
     balances: list[CashBalance]
     seen: set[str]
-    newest_fill_ns: int
+    executions_ns: int
     has_opening: bool
 
 
@@ -91,15 +91,20 @@ def market_of(instrument: Instrument, terms: InstrumentTerms) -> Market:
 
 
 def desk_rows(account_id: int) -> DeskRows:
-    """Return what a desk starts from: open and recent orders, positions, cash, and which executions are booked."""
+    """Return what a desk starts from: open and recent orders, positions, cash, and which executions are booked.
+
+    The venue's executions are read up to the newest comparison that says so; before the first one, to the newest fill.
+    """
     orders = {order.pk: order for order in Order.objects.filter(account_id=account_id)[:RECENT]}
     orders |= {order.pk: order for order in Order.objects.filter(account_id=account_id, state__in=list(OPEN))}
     newest = Fill.objects.filter(account_id=account_id).aggregate(newest=Max("market_at"))["newest"]
     fills = Fill.objects.filter(account_id=account_id)
     movements = CashMovement.objects.filter(account_id=account_id)
+    read = Reconciliation.objects.filter(account_id=account_id).aggregate(newest=Max("executions_at"))["newest"]
     seen: set[str] = set()
     if newest is not None:
-        seen |= set(fills.filter(market_at__gte=newest - FILLS_OVERLAP).values_list("venue_fill_id", flat=True))
+        since = min(newest, read or newest) - FILLS_OVERLAP
+        seen |= set(fills.filter(market_at__gte=since).values_list("venue_fill_id", flat=True))
     for venue_id in movements.filter(kind=CashMovement.Kind.FUNDING).values_list("venue_id", flat=True):
         seen.add(f"funding:{venue_id.partition(':')[0]}")
     return DeskRows(
@@ -107,7 +112,7 @@ def desk_rows(account_id: int) -> DeskRows:
         positions=list(Position.objects.filter(account_id=account_id)),
         balances=list(CashBalance.objects.filter(account_id=account_id)),
         seen=seen,
-        newest_fill_ns=ns_of(newest),
+        executions_ns=ns_of(read or newest),
         has_opening=movements.filter(kind=CashMovement.Kind.OPENING).exists(),
     )
 

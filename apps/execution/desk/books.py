@@ -37,7 +37,7 @@ class Books:
     seen_fills: set[str] = field(default_factory=set)
     cash_fees: dict[str, Decimal] = field(default_factory=dict)
     foreign: list[VenueOrder] = field(default_factory=list)
-    newest_fill_ns: int = 0
+    executions_ns: int = 0  # market time up to which the venue's executions are read
     sends: deque[tuple[int, str]] = field(default_factory=deque)
     _final: deque[str] = field(default_factory=deque)
 
@@ -138,7 +138,6 @@ class Books:
         if not result.position.quantity:
             self.opened_ns.pop((instrument_id, owner), None)
         self.seen_fills.add(fill.fill_id)
-        self.newest_fill_ns = max(self.newest_fill_ns, fill.market_ns)
         return result
 
     def held(self, instrument_id: int, owner: str) -> Decimal:

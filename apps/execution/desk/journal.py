@@ -53,7 +53,9 @@ class Journal:
 
     def _rewrite(self) -> None:
         new = self._path.with_suffix(".new")
-        with new.open("w") as file:
+        new.unlink(missing_ok=True)  # one of an older version may be open to others
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             file.writelines(json.dumps(entry, default=str) + "\n" for entry in self._waiting)
             file.flush()
             os.fsync(file.fileno())

@@ -56,7 +56,7 @@ def books_fill(books: Books, rows: selectors.DeskRows) -> None:
         if order.instrument_id in books.markets:
             books.order_add(order_from_row(books, order))
     books.seen_fills = set(rows.seen)
-    books.newest_fill_ns = rows.newest_fill_ns
+    books.executions_ns = rows.executions_ns
 
 
 def order_from_row(books: Books, row: Order) -> DeskOrder:

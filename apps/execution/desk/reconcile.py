@@ -34,8 +34,9 @@ YOUNG_S = 3.0
 # by the time they are asked for, the kill switch may have asked to cancel them
 DOUBTFUL = frozenset({OrderState.UNKNOWN, OrderState.CANCELLING})
 INSERT = """
-    INSERT INTO execution_reconciliation (account_id, at, is_startup, took_ms, differences)
-    VALUES (%(account_id)s, clock_timestamp(), %(is_startup)s, %(took_ms)s, %(differences)s::jsonb)
+    INSERT INTO execution_reconciliation (account_id, at, is_startup, took_ms, differences, executions_at)
+    VALUES (%(account_id)s, clock_timestamp(), %(is_startup)s, %(took_ms)s, %(differences)s::jsonb,
+        timestamptz 'epoch' + %(executions)s * interval '1 microsecond')
 """
 
 
@@ -180,8 +181,14 @@ class Reconciler:
         return found
 
     async def _executions(self) -> None:
-        """Book what the private socket may have missed, from a little before the newest one booked."""
-        since = max(self._core.books.newest_fill_ns - OVERLAP_NS, 0) or None
+        """Book what the private socket may have missed, from a little before where the last look ended.
+
+        Only a look moves that mark: an event of the socket says nothing of what came before it. It ends at the newest
+        stamp of the venue that was known when it began, so that a clock of ours that is ahead skips nothing.
+        """
+        books = self._core.books
+        since = max(books.executions_ns - OVERLAP_NS, 0) or None
+        known = self._core.market_ns
         kinds = sorted({market.kind for market in self._core.books.markets.values()})
         until = self._core.venue_ns()
         lists = await asyncio.gather(*(self._core.broker.fills(kind, since, until_ns=until) for kind in kinds))
@@ -190,6 +197,7 @@ class Reconciler:
         if "linear" in kinds:
             for payment in await self._core.broker.fundings(since, until_ns=until):
                 self._fills.funding(payment)
+        books.executions_ns = max(books.executions_ns, known)
 
     def _orders_follow(self, open_orders: list[VenueOrder]) -> None:
         """Ask for orders that we think are open and the venue does not list; young ones may just not be there yet."""
@@ -219,6 +227,10 @@ class Reconciler:
 
     async def _record(self, differences: list[Difference], started: float, *, is_startup: bool) -> None:
         took_ms = (time.monotonic() - started) * 1000
+        # said only of what is on disk: what a crash takes is read again
+        read_us = self._core.books.executions_ns // 1000 or None
+        if not await self._writer.flush():
+            read_us = None
         shown = [one.shown() for one in differences]
         event = Reconciled(
             account_id=self._core.account.id,
@@ -235,6 +247,7 @@ class Reconciler:
                     "is_startup": is_startup,
                     "took_ms": took_ms,
                     "differences": load.json_text(shown),
+                    "executions": read_us,
                 },
             )
         except DatabaseGone as error:

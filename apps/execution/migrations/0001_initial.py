@@ -5,170 +5,322 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('market', '0001_initial'),
-        ('portfolio', '0001_initial'),
-        ('strategies', '0001_initial'),
+        ("market", "0001_initial"),
+        ("portfolio", "0001_initial"),
+        ("strategies", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Install',
+            name="Install",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('prefix', models.CharField(help_text='Four lower-case hex digits, drawn once.', max_length=4)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("prefix", models.CharField(help_text="Four lower-case hex digits, drawn once.", max_length=4)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('pk', 1)), name='one_install')],
+                "constraints": [models.CheckConstraint(condition=models.Q(("pk", 1)), name="one_install")],
             },
         ),
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('client_id', models.CharField(max_length=36, unique=True)),
-                ('venue_order_id', models.CharField(blank=True, max_length=64)),
-                ('owner', models.CharField(help_text="A deployment's key, manual or unattributed.", max_length=64)),
-                ('decision_id', models.UUIDField(db_index=True, null=True)),
-                ('leg', models.CharField(default='entry', help_text='entry, exit, stop, flatten, manual.', max_length=16)),
-                ('revision', models.PositiveSmallIntegerField(default=0)),
-                ('side', models.CharField(choices=[('buy', 'Buy'), ('sell', 'Sell')], max_length=4)),
-                ('kind', models.CharField(choices=[('market', 'Market'), ('limit', 'Limit'), ('stop', 'Stop')], max_length=8)),
-                ('time_in_force', models.CharField(default='GTC', max_length=8)),
-                ('quantity', models.DecimalField(decimal_places=18, max_digits=38)),
-                ('price', models.DecimalField(decimal_places=18, max_digits=38, null=True)),
-                ('trigger_price', models.DecimalField(decimal_places=18, max_digits=38, null=True)),
-                ('reduce_only', models.BooleanField(default=False)),
-                ('adds_risk', models.BooleanField()),
-                ('state', models.CharField(choices=[('created', 'Created'), ('sent', 'Sent'), ('acknowledged', 'Acknowledged'), ('partly_filled', 'Partly filled'), ('filled', 'Filled'), ('cancelling', 'Cancelling'), ('cancelled', 'Cancelled'), ('rejected', 'Rejected'), ('unknown', 'Unknown'), ('expired', 'Expired')], default='created', max_length=14)),
-                ('filled', models.DecimalField(decimal_places=18, default=0, max_digits=38)),
-                ('average_price', models.DecimalField(decimal_places=18, max_digits=38, null=True)),
-                ('origin', models.CharField(blank=True, help_text='Who ended it; see docs/reference/orders.md.', max_length=24)),
-                ('detail', models.CharField(blank=True, max_length=200)),
-                ('fence', models.PositiveBigIntegerField()),
-                ('market_at', models.DateTimeField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('sent_at', models.DateTimeField(null=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='portfolio.account')),
-                ('instrument', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='market.instrument')),
-                ('parent', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='execution.order')),
-                ('signal', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='strategies.signal')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("client_id", models.CharField(max_length=36, unique=True)),
+                ("venue_order_id", models.CharField(blank=True, max_length=64)),
+                ("owner", models.CharField(help_text="A deployment's key, manual or unattributed.", max_length=64)),
+                ("decision_id", models.UUIDField(db_index=True, null=True)),
+                (
+                    "leg",
+                    models.CharField(default="entry", help_text="entry, exit, stop, flatten, manual.", max_length=16),
+                ),
+                ("revision", models.PositiveSmallIntegerField(default=0)),
+                ("side", models.CharField(choices=[("buy", "Buy"), ("sell", "Sell")], max_length=4)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("market", "Market"), ("limit", "Limit"), ("stop", "Stop")], max_length=8
+                    ),
+                ),
+                ("time_in_force", models.CharField(default="GTC", max_length=8)),
+                ("quantity", models.DecimalField(decimal_places=18, max_digits=38)),
+                ("price", models.DecimalField(decimal_places=18, max_digits=38, null=True)),
+                ("trigger_price", models.DecimalField(decimal_places=18, max_digits=38, null=True)),
+                ("reduce_only", models.BooleanField(default=False)),
+                ("adds_risk", models.BooleanField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("created", "Created"),
+                            ("sent", "Sent"),
+                            ("acknowledged", "Acknowledged"),
+                            ("partly_filled", "Partly filled"),
+                            ("filled", "Filled"),
+                            ("cancelling", "Cancelling"),
+                            ("cancelled", "Cancelled"),
+                            ("rejected", "Rejected"),
+                            ("unknown", "Unknown"),
+                            ("expired", "Expired"),
+                        ],
+                        default="created",
+                        max_length=14,
+                    ),
+                ),
+                ("filled", models.DecimalField(decimal_places=18, default=0, max_digits=38)),
+                ("average_price", models.DecimalField(decimal_places=18, max_digits=38, null=True)),
+                (
+                    "origin",
+                    models.CharField(
+                        blank=True, help_text="Who ended it; see docs/reference/orders.md.", max_length=24
+                    ),
+                ),
+                ("detail", models.CharField(blank=True, max_length=200)),
+                ("fence", models.PositiveBigIntegerField()),
+                ("market_at", models.DateTimeField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("sent_at", models.DateTimeField(null=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="orders", to="portfolio.account"
+                    ),
+                ),
+                (
+                    "instrument",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="market.instrument"
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="execution.order",
+                    ),
+                ),
+                (
+                    "signal",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="orders",
+                        to="strategies.signal",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='Fill',
+            name="Fill",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('owner', models.CharField(max_length=64)),
-                ('venue_fill_id', models.CharField(max_length=80)),
-                ('venue_order_id', models.CharField(max_length=64)),
-                ('side', models.CharField(max_length=4)),
-                ('quantity', models.DecimalField(decimal_places=18, max_digits=38)),
-                ('price', models.DecimalField(decimal_places=18, max_digits=38)),
-                ('fee', models.DecimalField(decimal_places=18, default=0, max_digits=38)),
-                ('fee_currency', models.CharField(max_length=12)),
-                ('is_maker', models.BooleanField(default=False)),
-                ('realised', models.DecimalField(decimal_places=18, default=0, help_text='Realised by this fill, before fees, in quote.', max_digits=38)),
-                ('market_at', models.DateTimeField()),
-                ('booked_at', models.DateTimeField(auto_now_add=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='fills', to='portfolio.account')),
-                ('instrument', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='market.instrument')),
-                ('order', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='fills', to='execution.order')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("owner", models.CharField(max_length=64)),
+                ("venue_fill_id", models.CharField(max_length=80)),
+                ("venue_order_id", models.CharField(max_length=64)),
+                ("side", models.CharField(max_length=4)),
+                ("quantity", models.DecimalField(decimal_places=18, max_digits=38)),
+                ("price", models.DecimalField(decimal_places=18, max_digits=38)),
+                ("fee", models.DecimalField(decimal_places=18, default=0, max_digits=38)),
+                ("fee_currency", models.CharField(max_length=12)),
+                ("is_maker", models.BooleanField(default=False)),
+                (
+                    "realised",
+                    models.DecimalField(
+                        decimal_places=18,
+                        default=0,
+                        help_text="Realised by this fill, before fees, in quote.",
+                        max_digits=38,
+                    ),
+                ),
+                ("market_at", models.DateTimeField()),
+                ("booked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="fills", to="portfolio.account"
+                    ),
+                ),
+                (
+                    "instrument",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="market.instrument"
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="fills",
+                        to="execution.order",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-market_at', '-id'],
+                "ordering": ["-market_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Reconciliation',
+            name="Reconciliation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('is_startup', models.BooleanField(default=False)),
-                ('took_ms', models.FloatField()),
-                ('differences', models.JSONField(default=list, help_text="Each: what, ours, the venue's, what was done.")),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reconciliations', to='portfolio.account')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                ("is_startup", models.BooleanField(default=False)),
+                ("took_ms", models.FloatField()),
+                (
+                    "differences",
+                    models.JSONField(default=list, help_text="Each: what, ours, the venue's, what was done."),
+                ),
+                (
+                    "executions_at",
+                    models.DateTimeField(
+                        help_text="Market time up to which the venue's executions are read and booked.", null=True
+                    ),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reconciliations",
+                        to="portfolio.account",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-at'],
+                "ordering": ["-at"],
             },
         ),
         migrations.CreateModel(
-            name='Session',
+            name="Session",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('fence', models.PositiveBigIntegerField()),
-                ('holder', models.CharField(max_length=120)),
-                ('started_at', models.DateTimeField(auto_now_add=True)),
-                ('reconciled_at', models.DateTimeField(null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('end_reason', models.CharField(blank=True, max_length=200)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='sessions', to='portfolio.account')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("fence", models.PositiveBigIntegerField()),
+                ("holder", models.CharField(max_length=120)),
+                ("started_at", models.DateTimeField(auto_now_add=True)),
+                ("reconciled_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("end_reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="sessions", to="portfolio.account"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-started_at'],
+                "ordering": ["-started_at"],
             },
         ),
         migrations.CreateModel(
-            name='DeskCommand',
+            name="DeskCommand",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('order', 'Order'), ('cancel', 'Cancel'), ('close', 'Close a position'), ('flatten', 'Flatten everything')], max_length=8)),
-                ('nonce', models.CharField(max_length=64, unique=True)),
-                ('body', models.JSONField(default=dict)),
-                ('by', models.CharField(max_length=150)),
-                ('state', models.CharField(choices=[('new', 'New'), ('taken', 'Taken'), ('done', 'Done'), ('refused', 'Refused'), ('failed', 'Failed')], default='new', max_length=8)),
-                ('result', models.CharField(blank=True, max_length=300)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('done_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='commands', to='portfolio.account')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("order", "Order"),
+                            ("cancel", "Cancel"),
+                            ("close", "Close a position"),
+                            ("flatten", "Flatten everything"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("nonce", models.CharField(max_length=64, unique=True)),
+                ("body", models.JSONField(default=dict)),
+                ("by", models.CharField(max_length=150)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("new", "New"),
+                            ("taken", "Taken"),
+                            ("done", "Done"),
+                            ("refused", "Refused"),
+                            ("failed", "Failed"),
+                        ],
+                        default="new",
+                        max_length=8,
+                    ),
+                ),
+                ("result", models.CharField(blank=True, max_length=300)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("done_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="commands", to="portfolio.account"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
-                'indexes': [models.Index(condition=models.Q(('state__in', ['new', 'taken'])), fields=['account'], name='command_waiting')],
+                "ordering": ["-created_at"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["new", "taken"])), fields=["account"], name="command_waiting"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='KillSweep',
+            name="KillSweep",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(max_length=80)),
-                ('generation', models.PositiveBigIntegerField()),
-                ('flatten', models.BooleanField(default=False)),
-                ('found', models.PositiveIntegerField(default=0, help_text='Risk-adding orders at the start.')),
-                ('left', models.PositiveIntegerField(default=0)),
-                ('positions_left', models.PositiveIntegerField(default=0)),
-                ('foreign', models.PositiveIntegerField(default=0)),
-                ('seconds_left', models.FloatField(null=True)),
-                ('why', models.CharField(blank=True, help_text='What keeps it from its end, in words.', max_length=200)),
-                ('started_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sweeps', to='portfolio.account')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("scope", models.CharField(max_length=80)),
+                ("generation", models.PositiveBigIntegerField()),
+                ("flatten", models.BooleanField(default=False)),
+                ("found", models.PositiveIntegerField(default=0, help_text="Risk-adding orders at the start.")),
+                ("left", models.PositiveIntegerField(default=0)),
+                ("positions_left", models.PositiveIntegerField(default=0)),
+                ("foreign", models.PositiveIntegerField(default=0)),
+                ("seconds_left", models.FloatField(null=True)),
+                (
+                    "why",
+                    models.CharField(blank=True, help_text="What keeps it from its end, in words.", max_length=200),
+                ),
+                ("started_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="sweeps", to="portfolio.account"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-started_at'],
-                'constraints': [models.UniqueConstraint(fields=('account', 'scope', 'generation'), name='one_sweep_per_generation')],
+                "ordering": ["-started_at"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "scope", "generation"), name="one_sweep_per_generation")
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(condition=models.Q(('state__in', ['created', 'sent', 'acknowledged', 'partly_filled', 'cancelling', 'unknown'])), fields=['account'], name='order_open'),
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(
+                    ("state__in", ["created", "sent", "acknowledged", "partly_filled", "cancelling", "unknown"])
+                ),
+                fields=["account"],
+                name="order_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['account', '-created_at'], name='order_recent'),
+            model_name="order",
+            index=models.Index(fields=["account", "-created_at"], name="order_recent"),
         ),
         migrations.AddConstraint(
-            model_name='fill',
-            constraint=models.UniqueConstraint(fields=('account', 'venue_fill_id'), name='fill_booked_once'),
+            model_name="fill",
+            constraint=models.UniqueConstraint(fields=("account", "venue_fill_id"), name="fill_booked_once"),
         ),
     ]

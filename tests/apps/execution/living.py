@@ -52,11 +52,13 @@ def prices_make(minutes: int, moves: dict[int, float]) -> np.ndarray:
     return np.round(closes, 2)
 
 
-def file_make(path: Path, closes: np.ndarray, volume: float = 8_000.0) -> None:
-    """Write closes as one-minute bars."""
+def file_make(path: Path, closes: np.ndarray, volume: float = 8_000.0, gap: tuple[int, int] = (0, 0)) -> None:
+    """Write closes as one-minute bars; a gap's minutes are left out."""
     opens = np.concatenate([[closes[0]], closes[:-1]])
     lines = ["ts,open,high,low,close,volume"]
     for index, (opened, closed) in enumerate(zip(opens, closes, strict=True)):
+        if gap[0] <= index < gap[1]:
+            continue
         ts = (START_NS + index * MINUTE_NS) // 1_000_000_000
         high, low = max(opened, closed), min(opened, closed)
         lines.append(f"{ts},{opened:.2f},{high:.2f},{low:.2f},{closed:.2f},{volume:.3f}")
@@ -275,14 +277,14 @@ class Living:
 @asynccontextmanager
 async def living(
     moves: dict[int, float] | None = None, *, minutes: int = 260, desk: bool = True, symbols: tuple[str, ...] = (SPOT,),
-    limits: str = "bybit",
+    limits: str = "bybit", gap: tuple[int, int] = (0, 0),
 ) -> AsyncIterator[Living]:  # fmt: skip
     """A market of made prices that stands after its warm-up, with feed, relay and desk at work."""
     with tempfile.TemporaryDirectory(prefix="qdl-") as name:
         folder = Path(name)
         closes = prices_make(minutes, moves or {})
         for symbol in symbols:
-            file_make(folder / f"{_file(symbol)}.csv", closes)
+            file_make(folder / f"{_file(symbol)}.csv", closes, gap=gap)
         mapped = ",".join(f"{_file(symbol)}={symbol}" for symbol in symbols)
         exchange = Exchange(folder, folder, WARM, minutes - 1, mapped, limits)
         found = await asyncio.to_thread(_django, seeds_run, exchange.seed_options())

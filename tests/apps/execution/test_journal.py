@@ -1,5 +1,6 @@
 """The local journal: on disk before it is acted on, kept until booked, whole after a crash in the middle of a line."""
 
+import os
 from pathlib import Path
 
 from apps.execution.desk.journal import Journal
@@ -28,5 +29,14 @@ def test_a_line_cut_short_was_never_acted_on(tmp_path: Path) -> None:
 
 def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "account-1.jsonl"
-    Journal(path).add("cancel", "a")
+    journal = Journal(path)
+    first = journal.add("cancel", "a")
+    assert path.stat().st_mode & 0o777 == 0o600
+    journal.add("cancel", "b")
+    before = os.umask(0o022)
+    try:
+        journal.booked([first])
+    finally:
+        os.umask(before)
+    assert [entry["client_id"] for entry in Journal(path).waiting()] == ["b"]
     assert path.stat().st_mode & 0o777 == 0o600

@@ -1,11 +1,15 @@
 """Executions over more than a week: the venue tells a week in one answer, so the desk asks week by week."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.execution.brokers.bybit.parsers import MS, WEEK_MS, windows
-from tests.apps.execution.living import MINUTE_NS, SPOT, START_NS, living
+from apps.portfolio.models import CashMovement
+from tests.apps.execution.foreign import foreign_order
+from tests.apps.execution.living import LINEAR, MINUTE_NS, SPOT, START_NS, WARM, living
 from tests.apps.execution.wishes import command
 from tests.apps.risk.fixtures import kill_clear
 
@@ -50,3 +54,26 @@ async def test_a_fill_three_weeks_after_the_last_known_one_is_found_at_the_simul
         assert {fill.fill_id for fill in found} == {row["exec_id"] for row in made.exchange.ledger("fill")}
         assert len({fill.fill_id for fill in found}) == len(found)
         assert await broker.fundings(since_ns, until_ns=market_ns) == []
+
+
+@pytest.mark.stack
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("kill_clear")
+async def test_what_came_while_the_desk_was_away_for_nine_quiet_days_is_found_and_is_no_adjustment() -> None:
+    """No fill of ours ever: the desk knows from its comparisons how far it has read."""
+    minutes = WARM + 10 + 9 * 24 * 60
+    async with living(symbols=(SPOT, LINEAR), minutes=minutes, limits="off", gap=(WARM + 20, minutes - 10)) as made:
+        await made.desk_stop()
+        await foreign_order(made, category="linear", symbol="ETHUSDT", side="Buy", orderType="Market", qty="1")
+        await asyncio.to_thread(made.exchange.run_to, minutes - 5)
+        reached = START_NS + (minutes - 5) * MINUTE_NS
+        newest = "select max(open_ns) from market_bar_day where timeframe_s = 60"
+        while (await made.rows(newest))[0][0] < reached - 2 * MINUTE_NS:
+            await made.pause(0.2)
+        await made.desk_start()
+        held = made.books.held(made.instrument(LINEAR), "unattributed")
+        payments = [row for row in made.exchange.ledger("fill") if row.get("exec_type") == "Funding"]
+        await made.parts.writer.flush()
+        assert held == 1
+        assert not await CashMovement.objects.filter(kind="adjustment").aexists()
+        assert await CashMovement.objects.filter(kind="funding").acount() == 27, payments
