@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from apps.monitoring.doctor import echo_answer
 from apps.monitoring.services import backup_nightly, retention_nightly
 
 
@@ -15,3 +16,9 @@ def backup_task() -> str:
 def retention_task() -> dict[str, int]:
     """Delete what is past its keeping time."""
     return retention_nightly()
+
+
+@shared_task(name="monitoring.echo")
+def echo_task(nonce: str, queue: str) -> None:
+    """Answer `manage.py doctor` from this queue's worker."""
+    echo_answer(nonce, queue)

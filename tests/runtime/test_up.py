@@ -73,6 +73,22 @@ def test_a_process_that_dies_is_started_again(stack):
     assert stack.wait(again, "beat runs again")["restarts"] == 1
 
 
+def test_the_doctor_finds_nothing_bad_and_sends_a_message_through_each_queue(stack):
+    stack.wait(
+        lambda: {row["name"]: row["state"] for row in stack.status()["processes"]}.get("worker-training") == "running",
+        "all workers run",
+    )
+    result = stack.manage("doctor", "--json", "--wait", "60", check=False)
+    found = {row["name"]: row for row in json.loads(result.stdout)}
+    assert [row for row in found.values() if row["state"] == "bad"] == []
+    assert result.returncode == 0
+    for queue in ("data", "scanning", "training", "execution"):
+        assert "there and back" in found[f"queue {queue}"]["words"]
+    assert found["kill switch all"]["words"] == "clear in all three records"
+    assert {"python", "packages", "state folder", "keys", "disk", "clock", "database", "bus", "schema", "backup",
+            "relay main", "clock of the database"} <= set(found)  # fmt: skip
+
+
 def test_keys_are_files_of_mode_600(stack):
     keys = list((stack.folder / "state" / "keys").iterdir())
     assert {"secret.key", "credential.key"} <= {key.name for key in keys}
