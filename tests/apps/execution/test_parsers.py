@@ -102,8 +102,10 @@ def test_a_spot_buy_pays_its_fee_in_base_unless_the_venue_names_a_coin() -> None
 
 
 def test_funding_that_was_paid_is_negative() -> None:
-    paid = parsers.funding_parse({"execId": "f", "symbol": "BTCUSDT", "execFee": "1.25", "execTime": "1"})
-    assert (paid.amount, paid.currency) == (D("-1.25"), "USDT")
+    paid = parsers.funding_parse(
+        {"execId": "f", "symbol": "BTCPERP", "execFee": "1.25", "execTime": "1"}, {"BTCPERP": "USDC"}
+    )
+    assert (paid.amount, paid.currency) == (D("-1.25"), "USDC")
 
 
 def test_a_short_position_is_below_zero_and_an_empty_account_has_no_coins() -> None:

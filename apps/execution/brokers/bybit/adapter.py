@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apps.execution.brokers.base import (
@@ -161,21 +161,23 @@ class BybitBroker:
         if kind == "spot":
             await self._client.call("private_post_v5_order_cancel_all", {"category": "spot", "orderFilter": "Order"})
             return
-        for settle in sorted({market.settle for market in markets if market.kind == kind}):
+        for settle in _settles(markets, kind):
             body = {"category": kind, "settleCoin": settle, "orderFilter": "Order"}
             await self._client.call("private_post_v5_order_cancel_all", body)
 
     async def open_orders(self, kind: str) -> list[VenueOrder]:
         """Return every open order of a category, stops and foreign ones included."""
-        filters = ("Order", "StopOrder", "tpslOrder") if kind == "spot" else ("Order", "StopOrder")
-        lists = await asyncio.gather(*(self._open(kind, one) for one in filters))
+        if kind == "spot":
+            asked = [{"orderFilter": one} for one in ("Order", "StopOrder", "tpslOrder")]
+        else:
+            # the venue tells one settle coin at a time
+            settles = _settles(self._by_venue.values(), kind)
+            asked = [{"orderFilter": one, "settleCoin": coin} for coin in settles for one in ("Order", "StopOrder")]
+        lists = await asyncio.gather(*(self._open(kind, one) for one in asked))
         return list({order.venue_order_id: order for orders in lists for order in orders}.values())
 
-    async def _open(self, kind: str, order_filter: str) -> list[VenueOrder]:
-        query: dict[str, Any] = {"category": kind, "orderFilter": order_filter, "limit": 50}
-        if kind == "linear":
-            query["settleCoin"] = "USDT"
-        rows = await self._pages("private_get_v5_order_realtime", query)
+    async def _open(self, kind: str, asked: dict[str, str]) -> list[VenueOrder]:
+        rows = await self._pages("private_get_v5_order_realtime", {"category": kind, "limit": 50, **asked})
         open_states = ("New", "PartiallyFilled", "Untriggered", "Triggered")
         return [parsers.order_parse({**row, "category": kind}) for row in rows if row["orderStatus"] in open_states]
 
@@ -210,7 +212,8 @@ class BybitBroker:
         """Return funding payments since a moment of the market clock, oldest first; `until_ns` as for fills."""
         query = {"category": "linear", "execType": "Funding", "limit": 100}
         rows = await self._executions(query, since_ns, until_ns)
-        return sorted((parsers.funding_parse(row) for row in rows), key=lambda one: (one.market_ns, one.venue_id))
+        found = (parsers.funding_parse(row, self._quote_of) for row in rows)
+        return sorted(found, key=lambda one: (one.market_ns, one.venue_id))
 
     async def _executions(
         self, query: dict[str, Any], since_ns: int | None, until_ns: int | None
@@ -221,11 +224,16 @@ class BybitBroker:
         return rows
 
     async def positions(self) -> list[VenuePosition]:
-        """Return the contract positions that are not flat."""
-        rows = await self._pages(
-            "private_get_v5_position_list", {"category": "linear", "settleCoin": "USDT", "limit": 200}
+        """Return the contract positions that are not flat, of every settle coin that the instruments have."""
+        query = {"category": "linear", "limit": 200}
+        lists = await asyncio.gather(
+            *(
+                self._pages("private_get_v5_position_list", {**query, "settleCoin": coin})
+                for coin in _settles(self._by_venue.values(), "linear")
+            )
         )
-        return [position for position in map(parsers.position_parse, rows) if position.quantity]
+        found = (parsers.position_parse(row) for rows in lists for row in rows)
+        return [position for position in found if position.quantity]
 
     async def balances(self) -> list[VenueBalance]:
         """Return what the account holds of each currency."""
@@ -274,5 +282,10 @@ class BybitBroker:
         if name == "order":
             return parsers.order_parse(row)
         if row.get("execType") == "Funding":
-            return parsers.funding_parse(row)
+            return parsers.funding_parse(row, self._quote_of)
         return parsers.fill_parse(row, self._base_of, self._quote_of)
+
+
+def _settles(markets: Iterable[Market], kind: str) -> list[str]:
+    """Return the settle coins of a category's instruments."""
+    return sorted({market.settle for market in markets if market.kind == kind})

@@ -83,7 +83,7 @@ def order_parse(row: Mapping[str, Any]) -> VenueOrder:
 def fill_parse(row: Mapping[str, Any], base_of: Mapping[str, str], quote_of: Mapping[str, str]) -> VenueFill:
     """Return one execution. A fee without a currency: a spot buy pays in base, all else in quote.
 
-    `base_of` and `quote_of` map the venue's spot symbols; a contract's fee is in its settle currency (USDT).
+    `base_of` and `quote_of` map the venue's spot symbols; a contract's fee is in its settle currency.
     """
     kind, symbol, side = row.get("category") or "", row["symbol"], row["side"].lower()
     currency = row.get("feeCurrency") or ""
@@ -105,13 +105,16 @@ def fill_parse(row: Mapping[str, Any], base_of: Mapping[str, str], quote_of: Map
     )
 
 
-def funding_parse(row: Mapping[str, Any]) -> VenueFunding:
-    """Return a funding payment: Bybit tells it as a fee, so what was paid is positive there and negative here."""
+def funding_parse(row: Mapping[str, Any], settle_of: Mapping[str, str]) -> VenueFunding:
+    """Return a funding payment: Bybit tells it as a fee, so what was paid is positive there and negative here.
+
+    Without a currency it is in the settle coin of its contract.
+    """
     return VenueFunding(
         venue_id=row["execId"],
         venue_symbol=row["symbol"],
         amount=-amount(row.get("execFee")),
-        currency=row.get("feeCurrency") or "USDT",
+        currency=row.get("feeCurrency") or settle_of.get(row["symbol"], "USDT"),
         market_ns=int(row["execTime"]) * MS,
     )
 
