@@ -28,6 +28,7 @@ MENU = (
         ("strategies.Decision", "Decisions", "psychology_alt", "Each call of a strategy, with what it saw"),
         ("risk.Refusal", "Refusals", "block", "What a limit stopped, with number and limit"),
         ("execution.Reconciliation", "Reconciliations", "difference", "Our books beside the venue's"),
+        ("common.Job", "Jobs", "work_history", "Long work: how far it is, its log, and a way to cancel it"),
         ("common.AuditEntry", "Audit", "history_edu", "Who changed what, when and why; it only grows"),
     )),
     ("People and schedule", (

@@ -1,6 +1,13 @@
 /* Candles of one instrument and timeframe: closed ones as they are stored, the newest made of minutes.
    A live minute may be missed (newest wins on the socket), so what has closed is always taken from storage. */
 
+const DIFFERED = 16;
+
+/** Whether a candle has the venue's figures where our prints made others. */
+export function differs(bar) {
+  return (bar[6] & DIFFERED) !== 0;
+}
+
 export class Bars {
   constructor(timeframe) {
     this.timeframe = timeframe;
@@ -57,15 +64,16 @@ export class Bars {
   /** Candles in the making, each from its own minutes. */
   made() {
     const candles = new Map();
-    for (const [second, open, high, low, close, volume] of [...this.minutes.values()].sort((a, b) => a[0] - b[0])) {
+    for (const [second, open, high, low, close, volume, flags] of [...this.minutes.values()].sort((a, b) => a[0] - b[0])) {
       const start = second - (second % this.timeframe);
       const now = candles.get(start);
-      if (!now) candles.set(start, [start, open, high, low, close, volume, 0]);
+      if (!now) candles.set(start, [start, open, high, low, close, volume, flags & DIFFERED]);
       else {
         now[2] = Math.max(now[2], high);
         now[3] = Math.min(now[3], low);
         now[4] = close;
         now[5] += volume;
+        now[6] |= flags & DIFFERED;
       }
     }
     return [...candles.values()];

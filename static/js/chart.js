@@ -1,5 +1,5 @@
 /* Candles with volume and our fills, on lightweight-charts: loads a window, goes on live, loads older bars on the way back. */
-import { Bars } from "./bars.js";
+import { Bars, differs } from "./bars.js";
 import { moment, number, signed, tone, zone } from "./format.js";
 
 const WINDOW = 600;
@@ -169,18 +169,21 @@ class PriceChart {
   drawMarks() {
     const gain = colour("--gain");
     const loss = colour("--loss");
-    const first = this.bars.all()[0]?.[0] ?? Infinity;
+    const bars = this.bars.all();
+    const first = bars[0]?.[0] ?? Infinity;
     const shown = merged(this.fills.filter((fill) => fill.t >= first), this.timeframe).slice(-MARKS);
     const worded = this.worded(shown);
-    this.marks.setMarkers(
-      shown.map(({ time, side, price, count }, place) => ({
-        time,
-        position: side === "buy" ? "belowBar" : "aboveBar",
-        shape: side === "buy" ? "arrowUp" : "arrowDown",
-        color: side === "buy" ? gain : loss,
-        text: !worded.has(place) ? "" : `${side} ${number(price, this.decimals)}${count > 1 ? ` (${count})` : ""}`,
-      })),
-    );
+    const odd = bars.filter(differs).slice(-MARKS);
+    // the venue's figures, where our prints made others
+    const notes = odd.map(([time]) => ({ time, position: "aboveBar", shape: "square", color: colour("--warn"), text: "≠" }));
+    const ours = shown.map(({ time, side, price, count }, place) => ({
+      time,
+      position: side === "buy" ? "belowBar" : "aboveBar",
+      shape: side === "buy" ? "arrowUp" : "arrowDown",
+      color: side === "buy" ? gain : loss,
+      text: !worded.has(place) ? "" : `${side} ${number(price, this.decimals)}${count > 1 ? ` (${count})` : ""}`,
+    }));
+    this.marks.setMarkers([...ours, ...notes].sort((a, b) => a.time - b.time));
   }
 
   /** Which marks carry words: the newest, and before them those far enough apart on their side of the candles. */
@@ -204,7 +207,8 @@ class PriceChart {
     const price = Object.assign(document.createElement("b"), { textContent: show(close) });
     const moved = Object.assign(document.createElement("span"), { textContent: ` ${signed(change * 100)}\u202f%`, className: tone(change) });
     const detail = Object.assign(document.createElement("span"), { textContent: ` · O ${show(open)} H ${show(high)} L ${show(low)} · vol ${number(volume, volume < 10 ? 3 : 1)}`, className: "detail" });
-    this.legend.replaceChildren(price, moved, detail);
+    const odd = Object.assign(document.createElement("span"), { textContent: differs(bar) ? " · ≠ our prints made other figures" : "", className: "warn" });
+    this.legend.replaceChildren(price, moved, detail, odd);
   }
 
   at(second) {

@@ -1,8 +1,9 @@
 /* The Market page: candles, book ladder, prints, live. */
 import { priceChart, timeframes } from "./chart.js";
-import { moment, number, put, readJson, share, tone, whisper } from "./format.js";
+import { number, put, readJson, share, tone, whisper } from "./format.js";
 import { live } from "./live.js";
 import { painted } from "./painted.js";
+import { Prints } from "./prints.js";
 
 const LEVELS = 11;
 const page = readJson("page-live");
@@ -14,7 +15,8 @@ async function start() {
   connection.state(`ticker.${instrument.id}`, (ticker) => header.day(ticker));
   const ladder = new Ladder(instrument);
   connection.state(`book.${instrument.id}`, (book) => ladder.draw(book));
-  connection.state(`prints.${instrument.id}`, (prints) => drawPrints(prints, instrument));
+  const prints = new Prints(instrument, page.prints);
+  connection.state(`prints.${instrument.id}`, (live) => prints.take(live.rows));
   document.getElementById("new-order")?.addEventListener("click", async () => {
     const { fill } = await import("./shell.js");
     fill("order", `/orders/new/?account=${page.account}&instrument=${instrument.id}`);
@@ -112,23 +114,6 @@ function cell(row) {
   const span = document.createElement("span");
   holder.append(span);
   return span;
-}
-
-function drawPrints(prints, instrument) {
-  const body = document.getElementById("prints");
-  document.getElementById("prints-empty").hidden = prints.rows.length > 0;
-  while (body.rows.length < prints.rows.length) {
-    const row = body.insertRow();
-    row.append(...["", "num", "num"].map((className) => Object.assign(document.createElement("td"), { className })));
-  }
-  while (body.rows.length > prints.rows.length) body.lastElementChild.remove();
-  prints.rows.forEach(([ns, price, size, side], place) => {
-    const [at, paid, amount] = body.rows[place].cells;
-    put(at, moment(ns / 1e6, "second"));
-    paid.className = `num ${side > 0 ? "gain" : "loss"}`;
-    put(paid, `${side > 0 ? "▲" : "▼"} ${number(price, instrument.priceDecimals)}`);
-    put(amount, number(size, Math.min(5, instrument.lotDecimals)));
-  });
 }
 
 if (page) {

@@ -134,6 +134,29 @@ def test_what_the_socket_skipped_is_taken_from_storage(page):
     assert run(page, script) == [7, [[0, 10], [300, 20], [600, 33], [900, 50], [1200, 70], [1500, 88]]]
 
 
+def test_candles_of_which_our_prints_made_others_are_told_apart(page):
+    script = (
+        BARS
+        + """const {differs} = await load("bars");
+        bars.store({bars: [[300, 20, 21, 19, 20, 1, 16 | 8]], minutes: [[600, 30, 31, 29, 30, 2, 16], bar(660, 40)]});
+        return [bars.all().map(differs), differs(bar(0, 1)), bars.newest[6]];"""
+    )
+    assert run(page, script) == [[False, True, True], False, 16]
+
+
+def test_live_prints_stand_over_the_stored_ones_without_doubling_them(page):
+    script = """const {joined} = await load("prints");
+    const print = (ns) => [ns, 100, 1, 1];
+    const times = (rows) => rows.map((row) => row[0]);
+    const many = Array.from({length: 30}, (_, place) => print(100 - place));
+    return [
+      times(joined([print(9), print(7), print(7)], [print(8), print(7), print(6), print(5)])),
+      times(joined([], [print(8)])), times(joined([print(9)], [])),
+      joined([print(200)], many).length, times(joined(many, [print(3)])).at(-1),
+    ];"""
+    assert run(page, script) == [[9, 7, 7, 6, 5], [8], [9], 30, 71]
+
+
 def test_older_bars_are_put_before_and_their_end_is_noticed(page):
     script = BARS + "return [bars.older([bar(-300, 5), bar(0, 1)]), bars.first, bars.older([]), bars.closed.length];"
     assert run(page, script) == [True, -300, False, 3]

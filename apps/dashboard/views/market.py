@@ -11,13 +11,15 @@ from apps.dashboard import selectors, why
 from apps.dashboard.context import shell_of
 from apps.dashboard.formatting import NS, moment
 from apps.dashboard.labels import Label, labels
-from apps.market.selectors import bars_read, epoch_current
+from apps.market.selectors import bars_read, epoch_current, prints_read
 
 TIMEFRAMES = ((60, "1m"), (300, "5m"), (900, "15m"), (3600, "1h"), (86_400, "1d"))
 BARS_SHOWN, BARS_MOST = 600, 1500
 QUALITY_BARS = 60
 MINUTE_S = 60
-EMPTY, BACKFILLED = 1, 2
+PRINTS_SHOWN = 30
+EMPTY, BACKFILLED, DIFFERED = 1, 2, 16
+KINDS = ("good", "differs", "empty-bar", "filled", "gap")
 
 
 @require_GET
@@ -46,6 +48,7 @@ def market(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
             "instrument": label.as_live(),
             "account": shell.account.pk if shell.account else None,
             "since": selectors.numbers_now(("fills", "signals")),
+            "prints": _prints(label),
         },
     }
     return render(request, "dashboard/market.html", context)
@@ -86,8 +89,14 @@ def why_last(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
 
 @require_GET
 def quality(request: HttpRequest, venue: str, slug: str) -> HttpResponse:
-    """Draw the last hour's data: good, empty, back-filled, missing."""
+    """Draw the last hour's data: good, not as our prints made it, empty, back-filled, missing."""
     return render(request, "dashboard/_quality.html", {"quality": _quality(_label(venue, slug))})
+
+
+def _prints(label: Label) -> list[list[float]]:
+    """Return the newest stored prints in the shape of their state, so that a page is full before the next trade."""
+    found = prints_read(epoch_current(label.venue_code).pk, label.id, limit=PRINTS_SHOWN)
+    return [[row.market_ns, float(row.price), float(row.size), row.side] for row in found]
 
 
 def _rows(found: Any) -> list[list[float]]:
@@ -102,7 +111,7 @@ def _minutes(epoch_id: int, instrument_id: int, timeframe: int, closed: list[lis
 
 
 def _quality(label: Label) -> dict[str, Any]:
-    """Return the newest 60 minutes by kind: each is good, empty-bar, filled or gap."""
+    """Return the newest 60 minutes by kind: each is one of `KINDS`."""
     epoch = epoch_current(label.venue_code)
     found = bars_read(epoch.pk, label.id, 60, limit=QUALITY_BARS) if epoch else []
     if not len(found):
@@ -112,7 +121,7 @@ def _quality(label: Label) -> dict[str, Any]:
     kinds = [_kind(flags.get(minute)) for minute in range(newest - QUALITY_BARS + 1, newest + 1)]
     return {
         "minutes": [{"x": place, "kind": kind} for place, kind in enumerate(kinds)],
-        "counts": {name: kinds.count(name) for name in ("good", "empty-bar", "filled", "gap")},
+        "counts": {name: kinds.count(name) for name in KINDS},
         "until": moment((newest + 1) * 60 * NS),
     }
 
@@ -120,6 +129,8 @@ def _quality(label: Label) -> dict[str, Any]:
 def _kind(flags: int | None) -> str:
     if flags is None:
         return "gap"
+    if flags & DIFFERED:
+        return "differs"
     if flags & BACKFILLED:
         return "filled"
     return "empty-bar" if flags & EMPTY else "good"

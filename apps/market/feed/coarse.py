@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from apps.market.storage.rows import BACKFILLED, BAR_DTYPE, EMPTY, REVISED, Bars, bars_empty
+from apps.market.storage.rows import BACKFILLED, BAR_DTYPE, DIFFERED, EMPTY, REVISED, Bars, bars_empty
 
 SECOND_NS = 1_000_000_000
 MINUTE_S = 60
@@ -43,7 +43,7 @@ def coarse_of(minutes: Bars, timeframe_s: int) -> Bars:
     bars["trades"] = np.add.reduceat(minutes["trades"], first)
     bars["revision"] = 0
     bars["known_ns"] = np.maximum.reduceat(minutes["known_ns"], first)
-    filled = np.bitwise_or.reduceat(minutes["flags"] & BACKFILLED, first)
+    any_of = np.bitwise_or.reduceat(minutes["flags"] & (BACKFILLED | DIFFERED), first)
     silent = np.bitwise_and.reduceat(minutes["flags"] & EMPTY, first)
-    bars["flags"] = filled | silent
+    bars["flags"] = any_of | silent
     return bars[counts == timeframe_s // MINUTE_S]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from apps.market.feed.coarse import buckets_touched, coarse_of
-from apps.market.storage.rows import BACKFILLED, EMPTY
+from apps.market.storage.rows import BACKFILLED, DIFFERED, EMPTY, REVISED
 from tests.apps.market.factories import BASE_NS, MINUTE_NS, minutes_make
 
 FIVE_NS = 5 * MINUTE_NS
@@ -17,6 +17,12 @@ def test_five_minutes_make_one_bar_with_all_figures() -> None:
     assert (bar["open_ns"], bar["open"], bar["close"]) == (START_NS, minutes["open"][0], minutes["close"][4])
     assert (bar["high"], bar["low"]) == (minutes["high"].max(), minutes["low"].min())
     assert (bar["volume"], bar["trades"], bar["flags"]) == (minutes["volume"].sum(), 15, BACKFILLED)
+
+
+def test_one_minute_that_the_venue_tells_otherwise_marks_the_whole_bar() -> None:
+    minutes = minutes_make(7, 5, START_NS)
+    minutes["flags"][3] = DIFFERED | REVISED
+    assert list(coarse_of(minutes, 300)["flags"]) == [DIFFERED]
 
 
 def test_a_bucket_that_lacks_a_minute_gives_no_bar() -> None:
