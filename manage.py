@@ -4,7 +4,7 @@
 import os
 import sys
 
-LIGHT = ("up", "status", "down", "backup", "restore", "upgrade-database")
+LIGHT = ("up", "status", "down", "backup", "restore", "upgrade-database", "process")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from celery_worker.heartbeat import HeartbeatStep
 from celery_worker.residents import ResidentStep
 from celery_worker.schedule import schedule_collect
 
@@ -60,7 +61,7 @@ app.conf.update(
     enable_utc=True,
 )
 app.autodiscover_tasks()
-app.steps["worker"].add(ResidentStep)
+app.steps["worker"].update((ResidentStep, HeartbeatStep))
 
 
 @setup_logging.connect

@@ -172,6 +172,11 @@ CONTENT_SECURITY_POLICY = {
 X_FRAME_OPTIONS = "DENY"
 if config.runtime.behind_proxy:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # probes ask the process, not the proxy
+    SECURE_HSTS_SECONDS = 365 * 86_400
+# to speak for somebody's whole domain, other hosts included, is not ours
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 UNFOLD = {
     "SITE_TITLE": "Quarterdeck admin",

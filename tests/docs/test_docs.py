@@ -14,7 +14,7 @@ from trader.runtime.settings_page import page as settings_page
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-LIGHT = {"up", "status", "down", "backup", "restore", "upgrade-database"}
+LIGHT = {"up", "status", "down", "backup", "restore", "upgrade-database", "process"}
 
 
 def test_every_setting_is_in_the_reference_with_variable_and_default():

@@ -1,4 +1,4 @@
-"""The commands that need no Django: `up`, `status`, `down`, `backup`, `restore`, `upgrade-database`.
+"""The commands that need no Django: `up`, `status`, `down`, `backup`, `restore`, `upgrade-database`, `process`.
 
 The supervisor stays small that way, and a restore finds nothing in the state folder that Django had made there.
 """
@@ -18,6 +18,10 @@ def main(argv: list[str]) -> int:
         from trader.runtime import up
 
         return up.run(up.parser().parse_args(rest))
+    if command == "process":
+        from trader.runtime import process
+
+        return process.run(rest)
     if command in ("backup", "restore", "upgrade-database"):
         from trader.runtime import keeping
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 QUEUES = {"data": ("threads", 4), "scanning": ("prefork", 1), "training": ("prefork", 1), "execution": ("threads", 4)}
 STOP_WORKERS, STOP_SIMULATOR = 0, 1
+PREPARED = "prepared.json"  # in `run`: which simulated exchange `prepare` has made ready
 
 
 @dataclass

@@ -18,6 +18,7 @@ from trader.runtime.aside import fresh, unfinished_refuse
 from trader.runtime.errors import StartError
 from trader.runtime.layout import Layout, json_read, json_write
 from trader.runtime.leftovers import leftovers_stop
+from trader.runtime.process import binding_refuse
 from trader.runtime.reach import refuse_silent
 from trader.runtime.readiness import Readiness
 from trader.runtime.rotation import EVERY_S, printed_rotate
@@ -30,7 +31,6 @@ STOP_ALL_S = 9.5
 STOP_BUDGET_S = 6.5  # for the programs; the servers take what is left
 TICK_S = 0.5
 LONGEST_WAIT_S = 20.0  # a feed that finds no venue must not keep the schedule from running
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         config = load(running=False)
         layout = Layout(config.runtime.state_dir)
-        _refuse_open_binding(config)
+        binding_refuse(config)
         market = markets.parameters_of(options)
         layout.prepare()
         lock = StateLock(layout.root)
@@ -79,14 +79,6 @@ def _begin_anew(options: argparse.Namespace, config: Any, layout: Layout) -> Non
         leftovers_stop(layout)
         moved = fresh(config, layout, options.abandon)
         print(f"· the former state lies in {moved}" if moved else "· there was no former state", flush=True)
-
-
-def _refuse_open_binding(config: Any) -> None:
-    if config.runtime.bind_host not in LOOPBACK and not config.runtime.behind_proxy:
-        raise StartError(
-            f"Listening on {config.runtime.bind_host} would open the desk to the network without TLS.",
-            "put a proxy that ends TLS in front and set QD_BEHIND_PROXY=1, or use 127.0.0.1.",
-        )
 
 
 class _Stop(Exception):

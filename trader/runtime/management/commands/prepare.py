@@ -14,6 +14,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from trader.runtime.keys import key_read
+from trader.runtime.layout import json_write
+from trader.runtime.stack import PREPARED
 
 KEYS = ("secret.key", "credential.key")
 
@@ -40,6 +42,10 @@ class Command(BaseCommand):
                 "login-link", "--json", "--base-url", wanted.get("web_url", ""), "--user", found["person"], stdout=out
             )
             found["login_url"] = json.loads(out.getvalue())["url"]
+        if "simulator_state_dir" in found:
+            kept = {name: found[name] for name in ("simulator_state_dir", "market")}
+            (settings.STATE_DIR / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+            json_write(settings.STATE_DIR / "run" / PREPARED, kept)
         self.stdout.write(json.dumps(found, default=str))
 
     def _migrate(self) -> None:
