@@ -93,7 +93,10 @@ def _sweep_words(sweeps: list[KillSweep] | None) -> str:
         text = "Asking the venue what still rests."
     if any(sweep.flatten for sweep in sweeps):
         text += f" {positions} positions still to be closed." if positions else " Every position is closed."
-    return text + (f" {foreign} orders of others are left alone." if foreign else "")
+    if foreign:
+        text += f" {foreign} orders of others are left alone."
+    kept = sorted({sweep.why for sweep in sweeps if sweep.why and sweep.finished_at is None})
+    return text + (f" What keeps it: {'; '.join(kept)}." if kept else "")
 
 
 def _sweeps(scopes: list[str]) -> dict[str, list[KillSweep]] | None:

@@ -12,6 +12,7 @@ from apps.dashboard.formatting import ns_of
 from apps.dashboard.rows import OPEN_STATES, Row, model_values
 from apps.execution.models import Fill, Order, Reconciliation
 from apps.market.models import Instrument
+from apps.market.selectors import terms_now
 from apps.portfolio.models import Account, EquitySnapshot, Position
 from apps.risk.models import Limit, Refusal
 from apps.strategies.models import Decision, Signal
@@ -53,6 +54,17 @@ def positions_of(accounts: list[int]) -> list[Row]:
 def orders_open(accounts: list[int], limit: int = ORDERS_SHOWN) -> list[Row]:
     """Return the orders of these accounts that may still do something, newest first."""
     return [model_values(row) for row in Order.objects.filter(account__in=accounts, state__in=OPEN_STATES)[:limit]]
+
+
+def owners_at_work() -> set[str]:
+    """Return who holds more than dust, or has an order open, in the accounts of the current epochs."""
+    now = {"account__is_active": True, "account__epoch__is_current": True}
+    held = list(Position.objects.filter(**now).exclude(quantity=0).values_list("owner", "instrument_id", "quantity"))
+    terms = terms_now({instrument_id for _, instrument_id, _ in held})
+    least = {instrument_id: max(found.lot, found.min_quantity) for instrument_id, found in terms.items()}
+    open_orders = Order.objects.filter(state__in=OPEN_STATES, **now).order_by()
+    holding = {owner for owner, instrument_id, quantity in held if abs(quantity) >= least.get(instrument_id, 0)}
+    return holding | set(open_orders.values_list("owner", flat=True).distinct())
 
 
 def fills_of(accounts: list[int], limit: int = FILLS_SHOWN) -> list[Row]:

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from apps.dashboard import formatting
 from apps.dashboard.labels import labels
 from apps.dashboard.modules import modules_behind
+from apps.dashboard.selectors import owners_at_work
 
 register = template.Library()
 register.filter("number", formatting.number)
@@ -22,6 +23,7 @@ register.filter("arrow", formatting.arrow)
 register.filter("words", formatting.words)
 register.filter("moment", formatting.moment)
 register.filter("decimals_of", formatting.decimals_of)
+register.simple_tag(owners_at_work)
 
 
 @register.filter

@@ -1,12 +1,16 @@
 """The kill switch's way in from a page: by cookie alone, for traders, with every record that lives."""
 
+from decimal import Decimal
+
 import pytest
 from django.test import Client
 
 from apps.dashboard.kill import kill_view
-from apps.execution.models import KillSweep
+from apps.execution.models import KillSweep, Order
+from apps.portfolio.models import Position
 from apps.risk.killswitch.overview import kept_forget
 from apps.risk.selectors import kill_states
+from apps.strategies.models import Deployment
 from tests.apps.dashboard.conftest import PASSWORD
 
 ENGAGE, RELEASE, BANNER = "/kill/engage", "/kill/release", "/kill/banner"
@@ -126,6 +130,7 @@ def test_guessing_the_password_at_release_locks_out(trader):
     ("sweep", "words"),
     [
         ({"found": 8, "left": 4, "seconds_left": 1.2}, "4 of 8 risk-adding orders still to be cancelled (about 1 s)"),
+        ({"found": 8, "left": 4, "why": "cancel not taken: 10006"}, "What keeps it: cancel not taken: 10006."),
         ({"found": 8, "left": 0}, "Asking the venue what still rests."),
         ({"found": 8, "left": 0, "finished": True}, "0 risk-adding orders rest at the venue"),
         ({"found": 0, "left": 0, "finished": True, "foreign": 2}, "2 orders of others are left alone"),
@@ -161,3 +166,18 @@ def test_missing_record_blocks_and_is_shown_without_a_release(trader):
     html = trader.get("/").content.decode()
     assert "No new risk:" in html
     assert "data-release" not in html
+
+
+def test_a_deployment_has_its_switch_while_it_runs_holds_something_or_has_an_order_open(trader, desk):
+    Deployment.objects.update(state="stopped")
+    switch = f'data-kill="deployment:{desk.deployment.key}"'
+    assert switch in trader.get("/strategies/").content.decode()
+    Position.objects.update(quantity=Decimal("0.000001"))  # dust
+    assert switch in trader.get("/strategies/").content.decode(), "its orders are open"
+    Order.objects.update(state="cancelled")
+    assert switch not in trader.get("/strategies/").content.decode()
+    Position.objects.update(quantity=Decimal("-0.5"))
+    assert switch in trader.get("/strategies/").content.decode()
+    Position.objects.update(quantity=0)
+    Deployment.objects.update(state="running")
+    assert switch in trader.get("/strategies/").content.decode()
