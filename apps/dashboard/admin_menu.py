@@ -33,6 +33,7 @@ MENU = (
     )),
     ("People and schedule", (
         ("users.User", "People", "group", "Names, roles, sign-in links"),
+        ("users.ApiToken", "API tokens", "api", "Programs that use the API: what each may do, and until when"),
         ("axes.AccessAttempt", "Failed sign-ins", "lock_clock", "Names that are locked for a while"),
         ("django_celery_beat.PeriodicTask", "Schedule", "schedule", "What runs by the clock"),
     )),

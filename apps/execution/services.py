@@ -123,9 +123,11 @@ def _command(account: Account, kind: str, nonce: str, body: dict[str, Any], by: 
             audit_write(by, f"command.{kind}", f"account:{account.pk}", None, body)
             outbox_add((COMMANDS, _event(row)))
     except IntegrityError:
-        known = DeskCommand.objects.filter(nonce=nonce, account=account, kind=kind).first()
+        known = DeskCommand.objects.filter(nonce=nonce).first()
         if known is None:
             raise
+        if (known.account_id, known.kind, known.body) != (account.pk, kind, body):
+            raise CommandRefused("nonce", "it was used for something else: take a new one") from None
         return known
     return row
 

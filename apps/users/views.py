@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from apps.common.api import Problem, problem_response
 from apps.users import services
 from apps.users.forms import PreferencesForm
 
@@ -83,5 +84,8 @@ def settings_edit(request: HttpRequest) -> HttpResponse:
 def locked_out(request: HttpRequest, response: HttpResponse | None = None, credentials: Any = None) -> HttpResponse:
     """Answer a name that has failed too often: what happened, how long it lasts, what to do."""
     minutes = round(settings.AXES_COOLOFF_TIME * 60)
+    if request.path.startswith("/api/"):
+        fix = f"wait {minutes} minutes"
+        return problem_response(Problem(429, "The password was wrong too often.", field="password", fix=fix))
     context = {"minutes": minutes, "limit": settings.AXES_FAILURE_LIMIT}
     return render(request, "users/locked.html", context, status=429)

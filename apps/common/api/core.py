@@ -18,12 +18,17 @@ from pydantic import TypeAdapter
 from apps.common.api.problems import MEDIA_TYPE, Problem, ProblemOut, on_exception, problem_of, problem_response
 
 ALWAYS = (401, 403, 422, 503)
+JSON_FIX = "Send the header Content-Type: application/json."
 View = Callable[..., HttpResponseBase]
 
 
 def answers(schema: Any, *more: int, status: int = 200) -> dict[Any, Any]:
-    """Return every answer an operation may give: its own, the problems that any may have, and `more` of them."""
-    return {status: schema, frozenset((*ALWAYS, *more)): ProblemOut}
+    """Return every answer an operation may give: its own, the problems that any may have, and `more` of them.
+
+    400 stands for a body: with it comes 415.
+    """
+    problems = {*ALWAYS, *more, *((415,) if 400 in more else ())}
+    return {status: schema, frozenset(problems): ProblemOut}
 
 
 class StrictParser(Parser):
@@ -111,6 +116,7 @@ def strict(view: Callable[..., Any]) -> Callable[..., Any]:
     operation: Operation = view._ninja_operation  # type: ignore[attr-defined]
     known = frozenset(_query_names(operation))
     status = next(code for code in operation.response_models if code < 400)
+    takes_body = any(model.__ninja_param_source__ == "body" for model in operation.models)
     adapter: TypeAdapter[Any] = TypeAdapter(operation.response_models[status].model_fields["response"].annotation)
 
     @functools.wraps(view)
@@ -119,6 +125,8 @@ def strict(view: Callable[..., Any]) -> Callable[..., Any]:
         if unknown:
             fix = f"leave it out; there are: {', '.join(sorted(known)) or 'none'}"
             raise Problem(422, f"{unknown[0]} is unknown here.", field=unknown[0], fix=fix)
+        if takes_body and request.content_type != "application/json":
+            raise Problem(415, f"This takes JSON, not {request.content_type[:80]!r}.", fix=JSON_FIX)
         value = adapter.validate_python(view(request, *args, **kwargs))
         return HttpResponse(
             adapter.dump_json(value),

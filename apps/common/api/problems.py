@@ -120,8 +120,8 @@ def _of_fields(errors: Sequence[Mapping[str, Any]]) -> Problem:
 def _field(place: Sequence[Any]) -> str:
     """Return a field's name as the client knows it: `parameters.window`, not `body.payload.parameters.window`."""
     source, *path = place
-    if source == "body" and len(path) > 1:
-        path = path[1:]  # the name of the view's argument
+    if source == "body":
+        path = path[1:]  # without the name of the view's argument
     elif source != "body" and path:
         path = path[-1:]
     return ".".join(str(part) for part in path if part != "[key]") or str(source)
