@@ -7,18 +7,16 @@ from typing import Any
 from django.core.management import call_command
 
 from apps.risk.killswitch import switch
-from apps.risk.services import kill_engage, kill_release
-from tests.apps.execution.foreign import LIMIT, foreign_order
+from apps.risk.services import kill_engage
 from tests.apps.execution.living import Living, living
 from tests.apps.execution.test_desk_kill import hundred, swept
 from tests.benchmarks.table import row
 
 GOAL_S = 2.0
-BY_ID_S = 100 / 20  # Bybit's spot cancels: twenty a second
 
 
 def rows() -> list[dict[str, Any]]:
-    """Measure both ways: cancel-all where all orders are ours, and by id beside a foreign one."""
+    """Measure where cancel-all may be used; beside a foreign order they go by id, at the venue's rate."""
     call_command("migrate", verbosity=0)
     asyncio.run(switch.first_up())
     return asyncio.run(_measured())
@@ -27,17 +25,8 @@ def rows() -> list[dict[str, Any]]:
 async def _measured() -> list[dict[str, Any]]:
     async with living() as made:
         await hundred(made)
-        at_once = await _swept(made)
-    await kill_release("all", by="bench", reason="bench")
-    async with living() as made:
-        await foreign_order(made, **LIMIT)
-        await hundred(made)
-        by_id = await _swept(made)
-    await kill_release("all", by="bench", reason="bench")
-    return [
-        row("kill switch: engaged to the last of 100 orders cancelled", at_once, "s", "limit", GOAL_S),
-        row("the same beside a foreign order, by id", by_id, "s", f"shown; the venue's rate: {BY_ID_S:.0f} s", None),
-    ]
+        took = await _swept(made)
+    return [row("kill switch: engaged to the last of 100 orders cancelled", took, "s", "limit", GOAL_S)]
 
 
 async def _swept(made: Living) -> float:
