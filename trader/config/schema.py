@@ -81,9 +81,17 @@ class ExecutionSection(Section):
     reconcile_s: float = Field(
         15.0, gt=0.5, description="How often a desk compares its books with the venue, in seconds."
     )
-    warm_s: float = Field(5.0, gt=0.5, description="How often an idle desk keeps its connection warm, in seconds.")
+    warm_s: float = Field(
+        5.0,
+        gt=0.5,
+        le=60,
+        description="How often a desk measures the venue's clock and so stays connected, in seconds.",
+    )
     commands_poll_s: float = Field(
         1.0, gt=0.05, description="How often a desk looks for commands by itself, in seconds."
+    )
+    command_age_s: float = Field(
+        10.0, gt=0.5, description="Age from which a person's order, cancel or close is refused by a desk, in seconds."
     )
     token_wait_s: float = Field(2.0, gt=0.0, description="Longest wait of an order for a rate token, in seconds.")
     decisions_flush_s: float = Field(

@@ -1,12 +1,20 @@
-"""What persons ask for: manual orders, cancels, closes. Rows with a nonce, so that a double click is one order."""
+"""What persons ask for: manual orders, cancels, closes. Rows with a nonce, so that a double click is one order.
+
+A wish holds for a few seconds: what has waited longer, because the desk or the database was away, is refused in
+words, for the market is another one by now. One that an earlier desk had begun is begun again while it is young
+(ids and books see to it that nothing is done twice), and told as broken off when it is not. The kill switch's own
+sweeps are no commands: they wait for ever.
+"""
 
 import asyncio
 import json
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import structlog
 
+from apps.common.clocks import boottime_ns
 from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.flatten import Flattener
@@ -27,10 +35,12 @@ from trader.core.types import manual_client_id
 log = structlog.get_logger(__name__)
 ANSWER_S = 5.0
 TAKE = """
-    UPDATE execution_deskcommand SET state = 'taken' WHERE id IN (
-        SELECT id FROM execution_deskcommand WHERE account_id = %(account_id)s AND state IN ('new', 'taken')
-        ORDER BY id LIMIT 50)
-    RETURNING id, kind, nonce, body, by
+    WITH waiting AS (
+        SELECT id, state FROM execution_deskcommand WHERE account_id = %(account_id)s AND state IN ('new', 'taken')
+        ORDER BY id LIMIT 50 FOR UPDATE)
+    UPDATE execution_deskcommand AS row SET state = 'taken' FROM waiting WHERE row.id = waiting.id
+    RETURNING row.id, row.kind, row.nonce, row.body, row.by, waiting.state = 'taken',
+        extract(epoch FROM clock_timestamp() - row.created_at)::float8
 """
 DONE = """
     UPDATE execution_deskcommand SET state = %(state)s, result = %(result)s, done_at = clock_timestamp()
@@ -41,6 +51,22 @@ KNOWN = frozenset(OrderState) - {OrderState.CREATED, OrderState.SENT, OrderState
 
 class CommandRefused(ValueError):
     """A wish that cannot be carried out; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A command as it was taken: whether a desk had begun it before, and when it was asked (BOOTTIME)."""
+
+    id: int
+    kind: str
+    nonce: str
+    body: dict[str, Any]
+    by: str
+    was_begun: bool
+    asked_ns: int
+
+    def age_s(self) -> float:
+        return (boottime_ns() - self.asked_ns) / 1e9
 
 
 class Commands:
@@ -64,6 +90,7 @@ class Commands:
         self._canceller = canceller
         self._flattener = flattener
         self._wake = asyncio.Event()
+        self._unwritten: dict[int, tuple[str, str]] = {}
 
     def look(self) -> None:
         """Something may be waiting."""
@@ -87,32 +114,62 @@ class Commands:
 
     async def _take(self) -> None:
         rows = await self._core.store.query(TAKE, {"account_id": self._core.account.id})
-        for row in sorted(rows):
-            await self._one(*row)
+        now_ns = boottime_ns()
+        for row_id, kind, nonce, body, by, was_begun, age_s in sorted(rows):
+            given = json.loads(body) if isinstance(body, str) else body
+            await self._one(_Taken(row_id, kind, nonce, given, by, was_begun, now_ns - int(age_s * 1e9)))
 
-    async def _one(self, row_id: int, kind: str, nonce: str, body: Any, by: str) -> None:
-        given = json.loads(body) if isinstance(body, str) else body
-        try:
-            state, result = await self._carry_out(kind, nonce, given)
-        except CommandRefused as error:
-            state, result = "refused", str(error)
-        except (KeyError, TypeError, InvalidOperation) as error:
-            state, result = "refused", f"the command is not complete: {error!r}"
-        log.info("command", kind=kind, by=by, state=state, result=result)
-        await self._core.store.query(DONE, {"state": state, "result": result[:300], "id": row_id})
+    async def _one(self, taken: _Taken) -> None:
+        """Carry a command out once and write its answer; an answer that found no database is kept until it is back."""
+        if taken.id not in self._unwritten:
+            self._unwritten[taken.id] = await self._answer(taken)
+        state, result = self._unwritten[taken.id]
+        await self._core.store.query(DONE, {"state": state, "result": result[:300], "id": taken.id})
+        del self._unwritten[taken.id]
         self._writer.event(
             COMMANDS,
             CommandChanged(
-                id=row_id,
+                id=taken.id,
                 account_id=self._core.account.id,
-                kind=kind,
-                nonce=nonce,
-                by=by,
+                kind=taken.kind,
+                nonce=taken.nonce,
+                by=taken.by,
                 state=state,
                 result=result[:300],
                 wall_ns=self._core.now_ns(),
             ),
         )
+
+    async def _answer(self, taken: _Taken) -> tuple[str, str]:
+        try:
+            state, result = self._too_old(taken) or await self._carry_out(taken.kind, taken.nonce, taken.body)
+        except CommandRefused as error:
+            state, result = "refused", str(error)
+        except (KeyError, TypeError, InvalidOperation) as error:
+            state, result = "refused", f"the command is not complete: {error!r}"
+        log.info("command", kind=taken.kind, by=taken.by, state=state, result=result)
+        return state, result
+
+    def _too_old(self, taken: _Taken) -> tuple[str, str] | None:
+        """Return the answer to a command that has waited too long, None for one that still holds.
+
+        One from the future is as little of now: the clock of whoever wrote it is off.
+        """
+        age_s, limit_s = taken.age_s(), config.execution.command_age_s
+        if abs(age_s) <= limit_s:
+            return None
+        if age_s < 0:
+            return "refused", f"it is dated {-age_s:.0f} s ahead of the database's clock; set that clock, and ask again"
+        if not taken.was_begun:
+            return "refused", f"the desk was away: this has waited {age_s:.0f} s, over {limit_s:.0f} s; ask again"
+        order = self._core.books.orders.get(self._own_id(taken.nonce)) if taken.kind == "order" else None
+        if order is not None:
+            return self._words(order)
+        return "failed", "the desk stopped while it carried this out; look at orders and positions, then ask again"
+
+    def _own_id(self, nonce: str) -> str:
+        account = self._core.account
+        return manual_client_id(account.install, account.id, account.epoch_number, nonce)
 
     async def _carry_out(self, kind: str, nonce: str, body: dict[str, Any]) -> tuple[str, str]:
         if kind == "order":
@@ -137,9 +194,7 @@ class Commands:
             raise CommandRefused("side, kind or quantity is not what an order can have (quantity: at least one lot)")
         if kind == "limit" and (price is None or price <= 0 or price % market.tick):
             raise CommandRefused(f"price: a limit order needs one above zero, in steps of {market.tick}")
-        own_id = manual_client_id(
-            self._core.account.install, self._core.account.id, self._core.account.epoch_number, nonce
-        )
+        own_id = self._own_id(nonce)
         known = self._core.books.orders.get(own_id)
         if known is None:
             known = await self._order_new(market, side, kind, quantity, price, body, own_id)
@@ -175,6 +230,10 @@ class Commands:
                 raise CommandRefused(order.detail)
             return "done", "this order was placed before: nothing was sent a second time"
         await self._tracker.wait(order, lambda one: one.state in KNOWN, ANSWER_S)
+        return self._words(order)
+
+    @staticmethod
+    def _words(order: DeskOrder) -> tuple[str, str]:
         words = f"order {order.state}" + (f": {order.detail}" if order.detail else "")
         return ("refused" if order.state is OrderState.REJECTED else "done"), words
 
