@@ -24,6 +24,7 @@ class Blocker(StrEnum):
 
     LEASE = "lease"
     KILL_SWITCH = "kill_switch"
+    TRADING_OFF = "trading_off"
     STARTING = "starting"
     STOPPING = "stopping"
     DATABASE = "database"
@@ -40,5 +41,7 @@ class Blocker(StrEnum):
     SIZE = "size"
     UNIVERSE = "universe"
     STAGE = "stage"
+    CODE = "code"
     UNDER_WAY = "under_way"
+    REVERSAL = "reversal"
     RATE = "rate"

@@ -6,6 +6,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from apps.strategies.models import Deployment
+from apps.strategies.selectors import deployments_blocked
 
 SHOWN = 100
 
@@ -19,4 +20,7 @@ def index(request: HttpRequest) -> HttpResponse:
     )
     running = Q(state=Deployment.State.RUNNING)
     rows = [*found.filter(running)[:SHOWN], *found.exclude(running)[:SHOWN]]
+    whys = deployments_blocked()
+    for row in rows:
+        row.why = whys.get(row.key, "")
     return render(request, "strategies/index.html", {"page": "strategies", "deployments": rows})

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class DeskCore:
     broker: Broker = field(init=False)
     blocks: dict[str, str] = field(default_factory=dict)
     owner_blocks: dict[str, str] = field(default_factory=dict)
+    code_blocks: dict[str, str] = field(default_factory=dict)
     lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stale_instruments: set[int] = field(default_factory=set)
     market_ns: int = 0
@@ -118,6 +120,8 @@ class DeskCore:
             return name.split(" ")[0], why  # of a block that names a position, its kind
         if owner in self.owner_blocks:
             return Blocker.HALT, self.owner_blocks[owner]
+        if owner in self.code_blocks:
+            return Blocker.CODE, self.code_blocks[owner]
         if instrument_id in self.stale_instruments:
             return Blocker.FEED, "the instrument's prices are stale"
         clock = self.clocks.why_blocked(self.account.venue_code)
@@ -158,6 +162,10 @@ class DeskCore:
             await self.governor.penalise(self.broker.provider, self.account.address, self.now_ns() + 1_000_000_000)
         except CommonError as error:
             log.warning("governor not told", error=str(error))
+
+    def note(self, event: str, **values: Any) -> None:
+        """Log a step on an order's way without holding it up: the line is written when the loop is next free."""
+        asyncio.get_running_loop().call_soon(partial(log.info, event, **values))
 
     def venue_ns(self) -> int:
         """The market's present as far as it is known: a real market goes on while nobody listens."""

@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
+import structlog
 
 from apps.execution.brokers.base import Market
-from apps.strategies.selectors import DeploymentAtWork, strategy_load
+from apps.strategies.selectors import DeploymentAtWork, code_differs, strategy_load
 from trader.core.engine import Pipeline
 from trader.core.indicators import set_cache_dir
 from trader.core.risk import Sizing
 from trader.core.types import StateError
 from trader.core.types.bars import bar_matrix
 
+log = structlog.get_logger(__name__)
 STAGE_SHARES = {"shadow": 0.0, "canary": 0.05, "gradual": 0.25, "full": 1.0}
 
 
@@ -21,7 +23,10 @@ def kernels_prepare(rows: list[DeploymentAtWork], cache_dir: str) -> None:
     """Compile what deployments need, into the cache on disk; done before a desk takes its lease."""
     set_cache_dir(cache_dir)
     for name, parameters in {row.strategy: row.parameters for row in rows}.items():
-        Pipeline(strategy_load(name), parameters, ["spot"]).step(0, (1.0, 1.0, 1.0, 1.0, 0.0))
+        try:
+            Pipeline(strategy_load(name), parameters, ["spot"]).step(0, (1.0, 1.0, 1.0, 1.0, 0.0))
+        except Exception:  # a strategy's own file, whatever is wrong in it: the desk says so and sweeps without it
+            log.exception("a strategy does not compile", strategy=name)
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Deployed:
     places: dict[int, Place]
     sizing: Sizing
     members: tuple[int, ...]
+    code_differs: str = ""
     decided: int = field(default=0)
 
     @property
@@ -116,11 +122,15 @@ def members(row: DeploymentAtWork, markets: dict[int, Market]) -> tuple[int, ...
 
 
 def deployed_make(row: DeploymentAtWork, markets: dict[int, Market], extra: set[int]) -> Deployed:
-    """Build a deployment's pipeline over its members and what it still holds elsewhere (`extra`)."""
+    """Build a deployment's pipeline over its members and what it still holds elsewhere (`extra`).
+
+    Where the code is not what was deployed, `code_differs` says so: the desk takes no new risk by it.
+    """
     tradable = members(row, markets)
+    differs = code_differs(row.key, row.strategy, row.code_hash)
     instruments = [*tradable, *sorted(extra & set(markets) - set(tradable))]
     kinds = ["spot" if markets[one].kind == "spot" else "linear" for one in instruments]
     pipeline = Pipeline(strategy_load(row.strategy), row.parameters, kinds)
     places = {one: Place(index, markets[one]) for index, one in enumerate(instruments)}
     sizing = Sizing(**row.sizing, stage_share=STAGE_SHARES[row.stage])
-    return Deployed(row=row, pipeline=pipeline, places=places, sizing=sizing, members=tradable)
+    return Deployed(row=row, pipeline=pipeline, places=places, sizing=sizing, members=tradable, code_differs=differs)

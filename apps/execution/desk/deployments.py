@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from decimal import Decimal
 
 import msgspec
 import structlog
@@ -10,14 +11,15 @@ from apps.common.checkpoints import checkpoint_load_async
 from apps.common.errors import LogGap
 from apps.execution.desk import renew
 from apps.execution.desk.bars import stream_position
+from apps.execution.desk.core import NOT_DEPLOYMENTS
 from apps.execution.desk.deployed import Deployed, deployed_make, members
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS
 from apps.execution.origins import Blocker
 from apps.market.events import BarsClosed
-from apps.market.selectors import bars_read_async, bars_read_many_async
+from apps.market.selectors import bars_newest_open_async, bars_read_many_async
 from apps.risk.selectors import HaltOpen, deployment_lineage, halts_of, limits_snapshot
-from apps.strategies.selectors import DeploymentAtWork, deployments_at_work
+from apps.strategies.selectors import DeploymentAtWork, deployments_at_work, deployments_of_keys, stop_distance
 
 log = structlog.get_logger(__name__)
 POLL_S = 2.0
@@ -46,14 +48,38 @@ async def refresh(parts: Parts) -> None:
     for key in set(parts.decider.deployments) - set(rows):
         log.info("deployment ended", deployment=key)
         del parts.decider.deployments[key]
+    core.code_blocks = {key: why for key, why in core.code_blocks.items() if key in rows}
     for key, row in rows.items():
         known = parts.decider.deployments.get(key)
         if known is None or known.row != row or known.members != members(row, core.books.markets):
             await _put_to_work(parts, row)
-    for key, deployed in parts.decider.deployments.items():
-        parts.stops.distances[key] = deployed.stop_distance
+    await distances_load(parts)
     parts.sweeper.deployments = set(parts.decider.deployments)
     await bars_follow(parts, timeframes(parts))
+
+
+async def distances_load(parts: Parts) -> None:
+    """Learn how far the stops stand of every deployment that runs, holds something or has an order open, ended or not.
+
+    Before the first execution of a session is booked: a stop is never placed by another's distance.
+    """
+    core, distances = parts.core, parts.stops.distances
+    owners = {owner for _, owner, _ in core.books.open_positions()}
+    owners |= {order.owner for order in core.books.open.values()} | set(parts.decider.deployments)
+    wanted = owners - set(distances) - set(NOT_DEPLOYMENTS)
+    if wanted:
+        distances |= await core.context.call(_distances, wanted)
+
+
+def _distances(keys: set[str]) -> dict[str, Decimal | None]:
+    """Distances of deployments; of one whose strategy cannot be read any more none: its stops stay as they are."""
+    found = {}
+    for row in deployments_of_keys(keys):
+        try:
+            found[row.key] = stop_distance(row)
+        except Exception:  # a strategy's own file, whatever is wrong in it
+            log.exception("distance of stops not known: those that rest are kept", deployment=row.key)
+    return found
 
 
 async def bars_follow(parts: Parts, wanted: set[int]) -> None:
@@ -94,6 +120,8 @@ async def _put_to_work(parts: Parts, row: DeploymentAtWork) -> None:
     before it is sent, so one that closes meanwhile is either read here or comes by the stream.
     """
     deployed = await _built(parts, row)
+    if deployed is None:
+        return
     await bars_follow(parts, {deployed.timeframe_s})
     async with parts.decider.turn(deployed.timeframe_s):
         await _catch_up_last(parts, deployed)
@@ -101,17 +129,37 @@ async def _put_to_work(parts: Parts, row: DeploymentAtWork) -> None:
     log.info("deployment at work", deployment=row.key, instruments=len(deployed.places), warm=_warm(deployed))
 
 
-async def _built(parts: Parts, row: DeploymentAtWork) -> Deployed:
-    """Build a deployment's pipeline and bring its features up to the newest stored bar."""
+async def _built(parts: Parts, row: DeploymentAtWork) -> Deployed | None:
+    """Build a deployment's pipeline and bring its features up to the newest stored bar; None where its code fails.
+
+    By other code than was deployed nothing new is begun: it decides, so that what is held still ends.
+    """
     core = parts.core
     held = {instrument_id for instrument_id, owner, _ in core.books.open_positions() if owner == row.key}
-    deployed = await asyncio.to_thread(deployed_make, row, core.books.markets, held)
+    try:
+        deployed = await asyncio.to_thread(deployed_make, row, core.books.markets, held)
+    except Exception as error:  # a strategy's own file, whatever is wrong in it: the rest of the desk goes on
+        _code_block(parts, row.key, f"{row.key}: {row.strategy} cannot be loaded, nothing is decided: {error!r}"[:200])
+        return None
+    _code_block(parts, row.key, deployed.code_differs)
     states = await _checkpoint(parts, deployed)
+    restored = {}
     for instrument_id in deployed.places:
         newest_ns, body = states.get(str(instrument_id), (0, b""))
-        is_restored = bool(body) and deployed.restore(instrument_id, newest_ns, body)
-        await _catch_up(parts, deployed, instrument_id, newest_ns if is_restored else None)
+        if body and deployed.restore(instrument_id, newest_ns, body):
+            restored[instrument_id] = newest_ns
+    await _catch_up(parts, deployed, restored)
     return deployed
+
+
+def _code_block(parts: Parts, key: str, why: str) -> None:
+    """Block a deployment's new risk for its code, or take that back."""
+    blocks = parts.core.code_blocks
+    if why and blocks.get(key) != why:
+        log.error("deployment blocked by its code", deployment=key, why=why)
+    blocks.pop(key, None)
+    if why:
+        blocks[key] = why
 
 
 async def _checkpoint(parts: Parts, deployed: Deployed) -> dict[str, tuple[int, bytes]]:
@@ -121,31 +169,40 @@ async def _checkpoint(parts: Parts, deployed: Deployed) -> dict[str, tuple[int, 
     return msgspec.msgpack.decode(found.body, type=dict[str, tuple[int, bytes]]) if found is not None else {}
 
 
-async def _catch_up(parts: Parts, deployed: Deployed, instrument_id: int, newest_ns: int | None) -> None:
-    """Step what storage holds after the checkpoint, or from the anchor: up to the first hole."""
-    core = parts.core
-    start_ns = newest_ns + deployed.timeframe_ns if newest_ns else None
-    bars = await bars_read_async(
-        core.context.pool, core.account.epoch_id, instrument_id, deployed.timeframe_s, start_ns, limit=HISTORY_BARS
-    )
-    if not len(bars):
-        return
-    whole = _whole(bars["open_ns"], deployed.timeframe_ns, newest_ns)
-    deployed.take(instrument_id, bars[whole])
+async def _catch_up(parts: Parts, deployed: Deployed, restored: dict[int, int]) -> None:
+    """Step what storage holds after the checkpoints, or from the anchors: up to the first hole.
+
+    One question for what was restored, one for the rest: they begin far apart.
+    """
+    core, step_ns = parts.core, deployed.timeframe_ns
+    fresh = [one for one in deployed.places if one not in restored]
+    pool, epoch_id = core.context.pool, core.account.epoch_id
+    if restored:
+        await _step_stored(parts, deployed, list(restored), min(restored.values()) + step_ns)
+    if fresh:
+        newest = await bars_newest_open_async(pool, epoch_id, fresh, deployed.timeframe_s)
+        if newest:
+            await _step_stored(parts, deployed, fresh, max(newest.values()) - (HISTORY_BARS - 1) * step_ns)
 
 
 async def _catch_up_last(parts: Parts, deployed: Deployed) -> None:
     """Step what was stored since, of all instruments at once."""
-    core = parts.core
     known = [place.newest_ns for place in deployed.places.values() if place.newest_ns]
     start_ns = min(known) + deployed.timeframe_ns if known else 0
+    await _step_stored(parts, deployed, list(deployed.places), start_ns)
+
+
+async def _step_stored(parts: Parts, deployed: Deployed, instruments: list[int], start_ns: int) -> None:
+    """Step the stored bars of several instruments from a time on, each from where it stands, up to its first hole."""
+    core = parts.core
     bars = await bars_read_many_async(
-        core.context.pool, core.account.epoch_id, list(deployed.places), deployed.timeframe_s, start_ns, FAR_NS
+        core.context.pool, core.account.epoch_id, instruments, deployed.timeframe_s, max(start_ns, 0), FAR_NS
     )
-    for instrument_id, place in deployed.places.items():
-        own = bars[(bars["instrument_id"] == instrument_id) & (bars["open_ns"] > place.newest_ns)]
+    for instrument_id in instruments:
+        newest_ns = deployed.places[instrument_id].newest_ns
+        own = bars[(bars["instrument_id"] == instrument_id) & (bars["open_ns"] > newest_ns)]
         if len(own):
-            deployed.take(instrument_id, own[_whole(own["open_ns"], deployed.timeframe_ns, place.newest_ns or None)])
+            deployed.take(instrument_id, own[_whole(own["open_ns"], deployed.timeframe_ns, newest_ns or None)])
 
 
 def _whole(open_ns, step_ns: int, newest_ns: int | None) -> slice:

@@ -121,7 +121,12 @@ class Health:
         state, why = self._shown_state()
         now = time.monotonic()
         lag_s = self.lag_s()
-        core.lease.report(state=state if self.state == "trading" else self.state, lag_s=round(lag_s, 3), why=why)
+        core.lease.report(
+            state=state if self.state == "trading" else self.state,
+            lag_s=round(lag_s, 3),
+            why=why,
+            deployments={**core.code_blocks, **core.owner_blocks},
+        )
         wire = core.decision_to_wire_ms
         messages = [
             (
@@ -154,7 +159,11 @@ class Health:
         """Whether new risk may leave, and the figures beside their limits, of the account's net book."""
         core = self.core
         verdict = core.kill.verdict(core.scopes(MANUAL))
-        halts = [*core.owner_blocks.values(), *([core.blocks[Blocker.HALT]] if Blocker.HALT in core.blocks else [])]
+        halts = [
+            *core.owner_blocks.values(),
+            *core.code_blocks.values(),
+            *([core.blocks[Blocker.HALT]] if Blocker.HALT in core.blocks else []),
+        ]
         return RiskHealth(
             account_id=core.account.id,
             kill=verdict.state,

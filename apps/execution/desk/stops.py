@@ -1,10 +1,12 @@
 """Protective stops: for every opening position an order that rests at the venue, grown with each fill.
 
-The new stop is acknowledged before the old one is cancelled, so there is no window without protection. When the
-position is flat, its stops go. A stop that the venue will not take means the position is closed at once.
+The new stop is acknowledged before the old one is cancelled, so there is no window without protection. A stop is
+never replaced by a wider one: that takes a person, who deploys a change. When the position is flat, its stops go. A
+stop that the venue will not take means the position is closed at once.
 """
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import structlog
@@ -118,8 +120,8 @@ class Stops:
 
     async def _once(self, key: Key) -> bool:
         """Bring one position's stop in line; False when it should have one that the venue does not hold yet."""
-        plan = self._plan(key)
         resting = self._resting(key)
+        plan = self._not_wider(key, self._plan(key), resting)
         kept = [one for one in resting if stop_matches(plan, Side(one.side), one.left, one.trigger_price or Decimal(0))]
         kept.sort(key=lambda one: one.state not in HELD)
         if plan is not None and not kept:
@@ -150,6 +152,23 @@ class Stops:
             position.quantity, position.average_price, distance,
             tick=market.tick, lot=market.lot, min_quantity=market.min_quantity, min_notional=market.min_notional,
         )  # fmt: skip
+
+    def _not_wider(self, key: Key, plan: StopPlan | None, resting: list[DeskOrder]) -> StopPlan | None:
+        """Keep the tightest trigger that rests already, unless the position has grown: then its price has moved.
+
+        What changes a distance otherwise is a file or a row that was not read, and neither may loosen a stop.
+        """
+        own = [one for one in resting if plan is not None and one.side == plan.side.value and one.trigger_price]
+        if plan is None or not own:
+            return plan
+        has_grown = plan.quantity > max(one.left for one in own)
+        if has_grown and self._is_known(key[1]):
+            return plan
+        triggers = [plan.trigger_price, *(one.trigger_price for one in own if one.trigger_price is not None)]
+        return replace(plan, trigger_price=max(triggers) if plan.side is Side.SELL else min(triggers))
+
+    def _is_known(self, owner: str) -> bool:
+        return owner in self.distances or owner == MANUAL
 
     def _resting(self, key: Key) -> list[DeskOrder]:
         found = [order for order in self._core.books.orders_of(*key) if order.leg == STOP]

@@ -16,6 +16,8 @@ from apps.execution.models import Order
 from apps.risk.models import Halt
 from apps.risk.selectors import scope_account, scope_deployment
 from apps.risk.services import halt_end, kill_engage, kill_release
+from apps.strategies import selectors
+from apps.strategies.models import Deployment
 from apps.strategies.services import deployment_change
 from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.pace import LONG_S
@@ -121,3 +123,52 @@ async def test_orders_of_a_minute_are_counted_as_they_are_made_and_after_a_resta
         await made.desk_start()
         book = made.parts.accounts.book(made.deployment, made.instrument(SPOT), "buy")
         assert book.orders_last_minute == 1
+
+
+async def test_code_that_was_not_deployed_takes_no_new_risk_but_ends_what_is_held() -> None:
+    async with living({WARM + 3: -0.006, WARM + 8: 0.008, WARM + 40: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        instrument = made.instrument(SPOT)
+        assert made.books.held(instrument, made.deployment) > 0
+        await Deployment.objects.filter(key=made.deployment).aupdate(code_hash="0" * 64)  # the file is another one now
+        await made.desk_stop()
+        await made.desk_start()
+        assert refused(made, made.deployment) == "code"
+        assert refused(made, "manual") == ""
+        why = made.parts.core.code_blocks[made.deployment]
+        assert f"manage.py deploy change {made.deployment}" in why
+        await made.until(lambda: made.parts.core.lease.meta.get("deployments") == {made.deployment: why}, what="told")
+        assert [one.leg for one in made.books.open.values()] == ["stop"]
+        await made.minutes(WARM + 30)
+        assert made.books.is_flat(instrument, made.books.held(instrument, made.deployment))
+        await made.minutes(WARM + 41)
+        await made.parts.writer.flush()
+        refusals = await made.rows("SELECT DISTINCT state, refused_by FROM strategies_signal WHERE direction = 1")
+        assert ("refused", "code") in refusals
+        assert made.books.is_flat(instrument, made.books.held(instrument, made.deployment))
+        new = await changed(made)
+        assert refused(made, new) == ""
+
+
+async def test_a_strategy_that_cannot_be_loaded_stops_itself_and_not_the_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with living(desk=False) as made:
+
+        def broken(name: str) -> None:
+            raise SyntaxError(f"{name}.py, line 1")
+
+        with monkeypatch.context() as wrong:
+            wrong.setattr("apps.execution.desk.deployed.strategy_load", broken)
+            await made.desk_start()
+            assert not made.parts.decider.deployments
+            assert refused(made, made.deployment) == "code"
+            assert "cannot be loaded" in made.parts.core.code_blocks[made.deployment]
+        await made.until(lambda: made.parts.decider.deployments, what="mended, it is put to work")
+        assert refused(made, made.deployment) == ""
+
+
+def test_code_that_was_deployed_after_this_program_had_started_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = selectors.strategy_code_hash("mean_reversion")
+    assert selectors.code_differs("key-1", "mean_reversion", now) == ""
+    monkeypatch.setitem(selectors._imported, "mean_reversion", "1" * 64)
+    assert selectors.code_differs("key-1", "mean_reversion", "1" * 64) == ""
+    assert "restart" in selectors.code_differs("key-1", "mean_reversion", now)

@@ -1,12 +1,15 @@
 """A position without its stop: new risk waits, the stop is tried again, and the position is left alone."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from apps.common.errors import GovernorRefused
 from apps.common.governor import Priority
-from tests.apps.execution.living import SPOT, Living, living
+from apps.strategies.services import deployment_stop
+from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.wishes import command
 from tests.apps.risk.fixtures import kill_clear
 
@@ -78,3 +81,45 @@ async def test_a_stop_that_the_venue_refuses_closes_the_position_once() -> None:
         await made.until(lambda: made.books.is_flat(instrument, made.books.held(instrument, "manual")), what="flat")
         await made.until(lambda: not made.books.open and not stop_block(made), what="nothing rests, nothing is blocked")
         assert [one.leg for one in made.books.orders.values()].count("exit") == 1
+
+
+async def test_the_stop_of_a_stopped_deployment_stays_where_it_is_over_a_restart() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        (before,) = stops(made)
+        assert before.owner == made.deployment
+        await sync_to_async(deployment_stop)(made.deployment, by="tester")
+        await made.until(lambda: not made.parts.decider.deployments, what="it decides no more")
+        asked = len(made.exchange.ledger("order"))
+        await made.desk_stop()
+        await made.desk_start()
+        assert made.parts.stops.distance(made.deployment) == Decimal("0.01")
+        await made.until(lambda: not made.parts.stops.is_busy(), what="every stop has been looked at")
+        (after,) = stops(made)
+        assert (after.client_id, after.trigger_price) == (before.client_id, before.trigger_price)
+        assert len(made.exchange.ledger("order")) == asked
+
+
+async def test_a_stop_is_never_replaced_by_a_wider_one_but_follows_a_position_that_grows() -> None:
+    async with living() as made:
+        instrument, work = made.instrument(SPOT), made.parts.stops
+        bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
+        assert bought.state == "done", bought.result
+        await made.until(lambda: stops(made) and not work.is_busy(), what="protected")
+        (first,) = stops(made)
+        for lost in (Decimal("0.05"), Decimal("0.9")):
+            work.distances["manual"] = lost  # what is read wrongly must not loosen it
+            work.touch((instrument, "manual"))
+            await made.until(lambda: not work.is_busy(), what="looked at")
+            assert [one.client_id for one in stops(made)] == [first.client_id]
+        work.distances["manual"] = Decimal("0.01")
+        work.touch((instrument, "manual"))
+        await made.until(lambda: not work.is_busy() and stops(made) != [first], what="a tighter one takes its place")
+        (tight,) = stops(made)
+        assert tight.trigger_price > first.trigger_price
+        work.distances["manual"] = Decimal("0.02")
+        more = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
+        assert more.state == "done", more.result
+        await made.until(lambda: not work.is_busy() and [one for one in stops(made) if one.quantity == 3], what="grown")
+        (grown,) = stops(made)
+        assert grown.trigger_price < tight.trigger_price
