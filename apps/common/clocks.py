@@ -10,6 +10,8 @@ from dataclasses import dataclass
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 MAX_OFFSET_MS = 500.0
 SAMPLES_KEPT = 8
+# between two true readings: the venue's clock counts in milliseconds, and quartz drifts some 100 ppm in two minutes
+SLACK_MS = 20.0
 VALID_S = 120.0
 
 
@@ -31,6 +33,11 @@ class ClockSample:
     round_trip_ms: float
     boottime_ns: int
 
+    def agrees(self, other: "ClockSample") -> bool:
+        """Whether one offset can have made both: each is sure to half its round trip."""
+        unsure_ms = (self.round_trip_ms + other.round_trip_ms) / 2 + SLACK_MS
+        return abs(self.offset_ms - other.offset_ms) <= unsure_ms
+
 
 class ClockWatch:
     """Measures venues' wall clocks against ours; more than 500 ms off, or unknown, blocks new risk.
@@ -44,11 +51,15 @@ class ClockWatch:
         self._samples: dict[str, deque[ClockSample]] = {}
 
     def record(self, venue: str, venue_ns: int, sent_ns: int, received_ns: int) -> ClockSample:
-        """Add a reading: the venue said `venue_ns` to a request sent and answered at our wall times."""
+        """Add a reading: the venue said `venue_ns` to a request sent and answered at our wall times.
+
+        Earlier readings that cannot be true beside it are forgotten: a clock was set, and the newest says how it is.
+        """
         round_trip_ns = max(received_ns - sent_ns, 0)
         offset_ns = venue_ns - (sent_ns + round_trip_ns // 2)
         sample = ClockSample(offset_ns / 1e6, round_trip_ns / 1e6, boottime_ns())
-        self._samples.setdefault(venue, deque(maxlen=SAMPLES_KEPT)).append(sample)
+        agreeing = [one for one in self._samples.get(venue, ()) if one.agrees(sample)]
+        self._samples[venue] = deque([*agreeing, sample], maxlen=SAMPLES_KEPT)
         return sample
 
     async def measure(self, venue: str, fetch: Callable[[], Awaitable[int]]) -> ClockSample:
@@ -58,7 +69,7 @@ class ClockWatch:
         return self.record(venue, venue_ns, sent, wall_ns())
 
     def offset_ms(self, venue: str) -> float | None:
-        """Return the venue's clock minus ours, from the quickest valid answer; None when unknown."""
+        """Return the venue's clock minus ours, from the quickest valid answer since a clock was set; None: unknown."""
         oldest = boottime_ns() - int(self.valid_s * 1e9)
         valid = [sample for sample in self._samples.get(venue, ()) if sample.boottime_ns >= oldest]
         return min(valid, key=lambda sample: sample.round_trip_ms).offset_ms if valid else None

@@ -8,6 +8,7 @@ import structlog
 from apps.common.errors import GovernorRefused
 from apps.common.governor import Priority
 from apps.execution.brokers.base import CancelResult, OrderRef
+from apps.execution.desk.clock import VenueClock
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.track import Tracker
@@ -22,8 +23,9 @@ log = structlog.get_logger(__name__)
 class Canceller:
     """Asks the venue to cancel. The venue's word that an order is gone comes by its socket, or when it is asked."""
 
-    def __init__(self, core: DeskCore, tracker: Tracker) -> None:
+    def __init__(self, core: DeskCore, tracker: Tracker, clock: VenueClock) -> None:
         self._core = core
+        self._clock = clock
         self._tracker = tracker
 
     async def cancel(self, orders: Sequence[DeskOrder], why: str, origin: str = Origin.DESK) -> list[DeskOrder]:
@@ -56,7 +58,7 @@ class Canceller:
     async def _refs(self, kind: str, refs: list[OrderRef]) -> str:
         try:
             await self._token(kind, len(refs))
-            results = await self._core.broker.cancel_many(refs)
+            results = await self._clock.signed(lambda: self._core.broker.cancel_many(refs))
         except (GovernorRefused, VenueError) as error:
             return await self._not_taken(error, len(refs))
         return next((f"cancel not taken: {one.detail}" for one in results if not (one.accepted or one.gone)), "")
@@ -71,7 +73,8 @@ class Canceller:
                 self._mark(order, why, Origin.KILL)
         try:
             await self._token(kind, 1)
-            await self._core.broker.cancel_all(kind, [order.market for order in orders])
+            markets = [order.market for order in orders]
+            await self._clock.signed(lambda: self._core.broker.cancel_all(kind, markets))
         except (GovernorRefused, VenueError) as error:
             return await self._not_taken(error, len(orders))
         return ""
@@ -115,7 +118,8 @@ class Canceller:
     async def _batch(self, orders: list[DeskOrder]) -> list[DeskOrder]:
         try:
             await self._token(orders[0].market.kind, len(orders))
-            results = await self._core.broker.cancel_many([order.ref() for order in orders])
+            refs = [order.ref() for order in orders]
+            results = await self._clock.signed(lambda: self._core.broker.cancel_many(refs))
         except (GovernorRefused, VenueError) as error:
             why = await self._not_taken(error, len(orders))
             for order in orders:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +19,7 @@ from apps.execution.desk.refusal import of_words
 from apps.execution.desk.send import Sender
 from apps.execution.desk.store import Unit
 from apps.execution.desk.track import Tracker
+from apps.execution.desk.turn import Turn, Turner
 from apps.execution.desk.writer import Writer
 from apps.execution.origins import Blocker
 from apps.market.events import Bar, BarsClosed
@@ -29,17 +29,6 @@ from trader.core.risk import quantity_exact, size_target
 from trader.core.types import decision_id
 
 log = structlog.get_logger(__name__)
-TURN_WAIT_S = 10.0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A reversal: the entry that follows once the exit has ended."""
-
-    deployed: Deployed
-    signal: DeskSignal
-    exit: DeskOrder
-    price: float
 
 
 class Decider:
@@ -56,7 +45,9 @@ class Decider:
         self._accounts = accounts
         self.deployments: dict[str, Deployed] = {}
         self.follower = BarFollower(core)
+        self._marked_ns: dict[int, int] = {}
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turner = Turner(core, writer, tracker, sender, self._entry, self._of)
         self._at_work = 0
 
     async def bars(self, message: BarsClosed) -> None:
@@ -79,9 +70,10 @@ class Decider:
         return self._turns[timeframe_s]
 
     async def _batch(self, message: BarsClosed) -> None:
+        step_ns = message.timeframe_s * 1_000_000_000
         for bar in message.bars:
-            self._core.books.marks[bar.instrument_id] = Decimal(repr(bar.close))
-        closed_ns = max(bar.open_ns for bar in message.bars) + message.timeframe_s * 1_000_000_000
+            self._mark(bar, bar.open_ns + step_ns)
+        closed_ns = max(bar.open_ns for bar in message.bars) + step_ns
         self._core.market_ns = max(self._core.market_ns, closed_ns)
         self._accounts.mark_day(self._core.market_ns)
         at_work = [one for one in self.deployments.values() if one.timeframe_s == message.timeframe_s]
@@ -89,6 +81,12 @@ class Decider:
             deployed.given((bar.instrument_id, bar.open_ns) for bar in message.bars)
         for deployed in at_work:
             await self._deployment(deployed, message.bars)
+
+    def _mark(self, bar: Bar, closed_ns: int) -> None:
+        """Take a bar's close as mark; a late bar, or a late revision of one, is not the market's present."""
+        if closed_ns >= self._marked_ns.get(bar.instrument_id, 0):
+            self._marked_ns[bar.instrument_id] = closed_ns
+            self._core.books.marks[bar.instrument_id] = Decimal(repr(bar.close))
 
     async def _deployment(self, deployed: Deployed, bars: list[Bar]) -> None:
         started = boottime_ns()
@@ -110,7 +108,7 @@ class Decider:
         if orders:
             await self._sender.send(orders, unit, started)
         for turn in turns:
-            self._core.spawn(self._turn(turn), "reversal")
+            self._core.spawn(self._turner.run(turn), "reversal")
 
     def _decide(self, deployed: Deployed, bar: Bar, is_late: bool) -> tuple[DeskDecision, Decided | None]:
         """Step an instrument and decide on it; returns the decision's row and what was decided."""
@@ -165,10 +163,15 @@ class Decider:
         age_s = max(now_ns - opened_ns, 0) / 1e9
         return PositionView(float(position.quantity), float(position.average_price), age_s)
 
-    def _signal(self, deployed: Deployed, decision: DeskDecision, price: float, turns: list[_Turn]) -> DeskOrder | None:
+    def _signal(self, deployed: Deployed, decision: DeskDecision, price: float, turns: list[Turn]) -> DeskOrder | None:
         """Make the order of a signal, or record why there is none."""
         signal = DeskSignal(self._core.ids.take(), decision, self._core.account.id, deployed.pipeline.plan.horizon_s)
         self._tracker.signals[signal.id] = signal
+        self._core.note(
+            "signal", decision_id=str(decision.id), deployment=deployed.key, symbol=decision.symbol,
+            direction=decision.direction, strength=decision.strength, reason=decision.reason,
+            bar_open_ns=decision.bar_open_ns, market_ns=decision.market_ns,
+        )  # fmt: skip
         held = self._core.books.held(decision.instrument_id, deployed.key)
         is_held = bool(held) and not self._core.books.is_flat(decision.instrument_id, held)
         refused = self._under_way(deployed, decision)
@@ -178,7 +181,7 @@ class Decider:
                 signal.state = "accepted"
                 self._core.books.order_add(made)
                 if is_held and decision.direction:
-                    turns.append(_Turn(deployed, signal, made, price))
+                    turns.append(Turn(deployed, signal, made, price))
                 return made
             refused = made
         self.refuse(signal, refused, with_decision=True)
@@ -258,24 +261,6 @@ class Decider:
             decision_id=decision.id,
             signal_id=signal.id,
         )
-
-    async def _turn(self, turn: _Turn) -> None:
-        """Enter the other side once the exit has ended, if the signal is still of use."""
-        ended = await self._tracker.wait(
-            turn.exit, lambda order: not order.is_open and not order.owes_fills, TURN_WAIT_S
-        )
-        decision = turn.signal.decision
-        is_late = self._core.market_ns > decision.market_ns + turn.signal.horizon_s * 1_000_000_000
-        held = self._core.books.held(decision.instrument_id, turn.deployed.key)
-        if not ended or is_late or not self._core.books.is_flat(decision.instrument_id, held):
-            return
-        made = self._entry(turn.deployed, turn.signal, turn.price)
-        if isinstance(made, RefusalRow):
-            self._writer.refusal(made)
-            return
-        made.parent_id = turn.exit.id
-        self._core.books.order_add(made)
-        await self._sender.send([made])
 
     def refuse(self, signal: DeskSignal, why: RefusalRow, *, with_decision: bool) -> None:
         """Record a signal that comes to nothing, with every check."""

@@ -7,6 +7,7 @@ from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.ask import Asker
 from apps.execution.desk.breakers import Breakers
 from apps.execution.desk.cancel import Canceller
+from apps.execution.desk.clock import VenueClock
 from apps.execution.desk.commands import Commands
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.decide import Decider
@@ -37,6 +38,7 @@ class Parts:
     """Everything that works in a desk; each knows only what it needs."""
 
     core: DeskCore
+    clock: VenueClock
     writer: Writer
     tracker: Tracker
     sender: Sender
@@ -60,12 +62,13 @@ class Parts:
 
 def parts_make(core: DeskCore) -> Parts:
     """Build the parts and tie them: fills move stops, ended stops are looked at, the unknown is asked for."""
+    clock = VenueClock(core)
     writer = Writer(core)
     tracker = Tracker(core, writer)
-    sender = Sender(core, writer, tracker)
+    sender = Sender(core, writer, tracker, clock)
     fills = Fills(core, writer, tracker)
-    asker = Asker(core, tracker, fills)
-    canceller = Canceller(core, tracker)
+    asker = Asker(core, tracker, fills, clock)
+    canceller = Canceller(core, tracker, clock)
     flattener = Flattener(core, sender, canceller)
     stops = Stops(core, sender, tracker, canceller)
     accounts = Accounts(core)
@@ -74,7 +77,7 @@ def parts_make(core: DeskCore) -> Parts:
     decider = Decider(core, writer, tracker, sender, guard, accounts)
     adopter = Adopter(core)
     reconciler = Reconciler(core, writer, tracker, fills, asker, adopter)
-    sweeper = Sweeper(core, writer, fills, canceller, flattener, asker)
+    sweeper = Sweeper(core, writer, fills, canceller, flattener, asker, clock)
     commands = Commands(core, writer, tracker, sender, guard, canceller, flattener)
     watch = Watch(core, guard)
     health = Health(core, accounts, guard, watch, decider, tracker, stops, breakers, writer)
@@ -82,6 +85,6 @@ def parts_make(core: DeskCore) -> Parts:
     fills.on_position.append(stops.position_moved)
     tracker.on_final.append(stops.order_ended)
     return Parts(
-        core, writer, tracker, sender, fills, asker, canceller, flattener, stops, accounts, guard, breakers, decider,
-        adopter, reconciler, sweeper, commands, watch, health,
+        core, clock, writer, tracker, sender, fills, asker, canceller, flattener, stops, accounts, guard, breakers,
+        decider, adopter, reconciler, sweeper, commands, watch, health,
     )  # fmt: skip

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from apps.execution.brokers.base import VenueOrder
+from apps.common.clocks import boottime_ns
+from apps.execution.brokers.base import SignatureRefused, VenueOrder
 from apps.execution.desk import load
 from apps.execution.desk.adjust import Adjuster, Difference, book_differences
 from apps.execution.desk.adopt import Adopter
@@ -97,7 +98,7 @@ class Reconciler:
         confirmed = [one for one in second.differences if one.key in {earlier.key for earlier in first.differences}]
         self._adjuster.adjust(confirmed)
         self._core.journal.booked(self._core.journal.waiting())
-        await self._record(confirmed, started, is_startup=True)
+        await self._record([*confirmed, *self._asker.lost()], started, is_startup=True)
         await self._writer.flush()
 
     async def _doubtful_asked(self) -> None:
@@ -126,9 +127,13 @@ class Reconciler:
             except TimeoutError:
                 pass
             self._wake.clear()
+            started_ns = boottime_ns()
             try:
                 await self.round()
             except VenueError as error:
+                if isinstance(error, SignatureRefused) and await self._asker.clock.mended(started_ns, str(error)):
+                    self._wake.set()
+                    continue
                 self._core.block(Blocker.RECONCILE, f"the venue does not answer: {error}"[:200])
                 await self._again_soon(error)
             except DatabaseGone as error:
@@ -152,7 +157,7 @@ class Reconciler:
         shown = [one for one in answer.differences if one not in confirmed]
         self._adjuster.adjust(confirmed)
         await self._journal_settle()
-        await self._record([*confirmed, *shown], started, is_startup=False)
+        await self._record([*confirmed, *shown, *self._asker.lost()], started, is_startup=False)
         self._core.unblock(Blocker.RECONCILE)
         self.wall_at = time.monotonic()
 

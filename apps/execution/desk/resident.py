@@ -96,6 +96,7 @@ class Desk:
         load.books_fill(core.books, rows)
         parts.reconciler.take_up()
         parts.reconciler.has_opening_set(rows.has_opening)
+        await deployments.distances_load(parts)
         core.session_id = await session.begin(core)
         await core.broker.connect()
         for coroutine, name in (
@@ -104,11 +105,11 @@ class Desk:
             # before anything that may wait for the venue: a switch that is engaged already is obeyed at once
             (parts.sweeper.run(), "sweep"),
             (session.private_events(parts), session.PRIVATE),
-            (session.upkeep(core), "upkeep"),
+            (session.upkeep(parts), "upkeep"),
             (health.run(), "health"),
         ):
             core.spawn(coroutine, name)
-        await session.clock_measure(core)
+        await parts.clock.measure()
         await session.marks_wait(parts)
         await parts.reconciler.start_up()
         await session.reconciled(core)

@@ -17,6 +17,7 @@ from apps.common.governor import Priority
 from apps.execution.brokers.base import CredentialsRefused, SignatureRefused
 from apps.execution.brokers.gate import Sending, sending
 from apps.execution.desk import rows
+from apps.execution.desk.clock import VenueClock
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.crashpoints import crash_point
 from apps.execution.desk.model import DeskOrder
@@ -37,11 +38,16 @@ NO_TOKEN, HAS_ROW = Origin.RATE, Origin.DUPLICATE
 BUSY, NOT_HEARD = Origin.BUSY, Origin.CREDENTIALS
 
 
+class HorizonPassed(GateRefused):
+    """The market has gone past the signal's horizon on the way to the socket."""
+
+
 class Sender:
     """Sends orders that the books hold already, so that every check made meanwhile counts them."""
 
-    def __init__(self, core: DeskCore, writer: Writer, tracker: Tracker) -> None:
+    def __init__(self, core: DeskCore, writer: Writer, tracker: Tracker, clock: VenueClock) -> None:
         self._core = core
+        self._clock = clock
         self._writer = writer
         self._tracker = tracker
 
@@ -53,11 +59,17 @@ class Sender:
         """
         started = started_ns or boottime_ns()
         unit = unit or Unit()
+        for order in orders:
+            self._note("order made", order, leg=order.leg, side=order.side, quantity=str(order.quantity))
         granted = await asyncio.gather(*(self._token(order) for order in orders))
         going = [order for order, is_granted in zip(orders, granted, strict=True) if is_granted]
         for order in orders:
             if order not in going:
-                self._leave(order, unit)
+                self._leave(order, unit, "refused", Blocker.RATE)
+        for order in [one for one in going if self._tracker.why_expired(one)]:
+            going.remove(order)
+            order.detail = self._tracker.why_expired(order)
+            self._leave(order, unit, "expired")
         going = await self._commit(going, unit)
         if going:
             crash_point("after_commit", going[0].client_id)
@@ -79,17 +91,23 @@ class Sender:
             return False
         return True
 
-    def _leave(self, order: DeskOrder, unit: Unit) -> None:
-        """Give up an order that got no token: no row, no request; its signal says so, and `origin` tells the maker."""
+    def _leave(self, order: DeskOrder, unit: Unit, state: str, refused_by: str = "") -> None:
+        """Give up an order that got no token, or too late: no row, no request; its signal says so, `origin` tells
+        the maker."""
         order.origin = str(NO_TOKEN)
         self._core.books.order_drop(order)
         log.warning("order not made", client_id=order.client_id, why=order.detail)
-        for signal in [signal for signal in unit.signals if signal.id == order.signal_id]:
-            signal.state, signal.refused_by, signal.detail = "refused", str(Blocker.RATE), order.detail
-            unit.signals.remove(signal)
-            self._writer.decision(signal.decision)
-            unit.decisions.remove(signal.decision)
-            self._writer.signal(signal, is_new=True)
+        signal = self._tracker.signals.pop(order.signal_id or 0, None)
+        if signal is None:
+            return
+        if signal not in unit.signals:  # its row is there: this was the second leg of a reversal
+            self._tracker.signal_set(signal, state, refused_by, f"closed, not turned: {order.detail}"[:200])
+            return
+        signal.state, signal.refused_by, signal.detail = state, str(refused_by), order.detail
+        unit.signals.remove(signal)
+        unit.decisions.remove(signal.decision)
+        self._writer.decision(signal.decision)
+        self._writer.signal(signal, is_new=True)
 
     async def _commit(self, orders: list[DeskOrder], unit: Unit) -> list[DeskOrder]:
         """Put orders on disk; returns those that may go on the wire."""
@@ -154,11 +172,17 @@ class Sender:
             announced = Sending(
                 adds_risk=order.adds_risk,
                 scopes=self._core.scopes(order.owner),
-                passed=lambda: crash_point("after_gate", order.client_id),
+                passed=lambda: self._passes(order),
             )
             token = sending.set(announced)
             try:
-                venue_order_id = await self._core.broker.create(order.request())
+                venue_order_id = await self._create(order)
+            except HorizonPassed as error:
+                announced.wire_ns = 0
+                signal = self._tracker.signals.get(order.signal_id or 0)
+                if signal is not None:
+                    self._tracker.signal_end(signal, "expired", detail=str(error))
+                self._refused(order, Origin.GATE, str(error))
             except GateRefused as error:
                 self._refused(order, Origin.GATE, str(error))
             except VenueBusy as error:
@@ -171,6 +195,7 @@ class Sender:
                 self._refused(order, NOT_HEARD, str(error))
             except SignatureRefused as error:
                 self._refused(order, Origin.CLOCK, str(error))
+                await self._clock.mended(started_ns, str(error))  # new risk is blocked from here on
             except VenueError as error:
                 self._refused(order, Origin.VENUE, str(error))
             except Exception as error:  # whatever broke on the way: the request may have left
@@ -183,11 +208,31 @@ class Sender:
                 sending.reset(token)
                 self._measure(announced, started_ns)
 
+    async def _create(self, order: DeskOrder) -> str:
+        """Send an order; one that adds no risk once more with the same id where its signature's time was refused."""
+        broker, request = self._core.broker, order.request()
+        if order.adds_risk:
+            return await broker.create(request)
+        return await self._clock.signed(lambda: broker.create(request))
+
+    def _passes(self, order: DeskOrder) -> None:
+        """The gate has let an order out, and its bytes go next; raises where its signal's horizon is over by now."""
+        why = self._tracker.why_expired(order)
+        if why:
+            raise HorizonPassed(why)
+        self._note("order sent", order)
+        crash_point("after_gate", order.client_id)
+
+    def _note(self, event: str, order: DeskOrder, **values: str) -> None:
+        decision_id = str(order.decision_id or "")
+        self._core.note(event, client_id=order.client_id, symbol=order.market.symbol, decision_id=decision_id, **values)
+
     def _answered(self, order: DeskOrder, venue_order_id: str) -> None:
         """The venue has taken the request; by now its socket may have told more."""
         order.venue_order_id = order.venue_order_id or venue_order_id
         order.sent_ns = self._core.now_ns()
         order.state = observe(order.state, OrderState.SENT) if order.state is OrderState.CREATED else order.state
+        self._note("order acknowledged", order, venue_order_id=order.venue_order_id)
         self._tracker.changed(order)
 
     def _refused(self, order: DeskOrder, origin: str, why: str) -> None:

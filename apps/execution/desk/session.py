@@ -22,7 +22,6 @@ from trader.config import config
 from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
-CLOCK_S = 20.0
 UPKEEP_S = 0.25
 CANCEL_S = 3.0
 MARKS_S = 5.0
@@ -82,9 +81,10 @@ async def private_events(parts: Parts) -> None:
             parts.reconciler.soon()
 
 
-async def upkeep(core: DeskCore) -> None:
-    """Keep the connection warm and the venue's clock known, look for a lost database; a failure waits a turn."""
-    warmed = measured = time.monotonic()
+async def upkeep(parts: Parts) -> None:
+    """Keep the connection warm and the venue's clock known, both by one question; look for a lost database."""
+    core = parts.core
+    measured = time.monotonic()
     while True:
         await asyncio.sleep(UPKEEP_S)
         now = time.monotonic()
@@ -92,32 +92,12 @@ async def upkeep(core: DeskCore) -> None:
             if Blocker.DATABASE in core.blocks:
                 await core.store.query("SELECT 1")
                 core.unblock(Blocker.DATABASE)
-            if now - warmed >= config.execution.warm_s:
-                warmed = now
-                await core.broker.keep_warm()
-            if now - measured >= CLOCK_S:
+            if now - measured >= config.execution.warm_s:
                 measured = now
-                await clock_measure(core)
+                await parts.clock.measure()
         except DatabaseGone as error:
             core.block(Blocker.DATABASE, str(error))
-        except VenueError as error:
-            log.warning("venue not reached", error=str(error)[:200])
         core.wake.set()
-
-
-async def clock_measure(core: DeskCore) -> None:
-    """Measure the venue's wall clock; sign with it, so that cancels pass while ours is off."""
-
-    async def fetch() -> int:
-        return await core.broker.wall_ms() * 1_000_000
-
-    try:
-        await core.clocks.measure(core.account.venue_code, fetch)
-    except VenueError as error:
-        log.warning("venue's clock not measured", error=str(error)[:200])
-        return
-    offset_ms = core.clocks.offset_ms(core.account.venue_code) or 0.0
-    core.broker.clock_correct(-round(offset_ms))
 
 
 async def marks_wait(parts: Parts) -> None:

@@ -16,6 +16,7 @@ import structlog
 from apps.execution.brokers.base import Market, OrderRef, VenueOrder
 from apps.execution.desk.ask import Asker
 from apps.execution.desk.cancel import Canceller
+from apps.execution.desk.clock import VenueClock
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
 from apps.execution.desk.flatten import Flattener
@@ -72,9 +73,11 @@ class Sweeper:
     of its own, so that a position that cannot be closed holds no other scope up."""
 
     def __init__(
-        self, core: DeskCore, writer: Writer, fills: Fills, canceller: Canceller, flattener: Flattener, asker: Asker
-    ) -> None:
+        self, core: DeskCore, writer: Writer, fills: Fills, canceller: Canceller, flattener: Flattener, asker: Asker,
+        clock: VenueClock,
+    ) -> None:  # fmt: skip
         self._core = core
+        self._clock = clock
         self._writer = writer
         self._fills = fills
         self._canceller = canceller
@@ -182,7 +185,8 @@ class Sweeper:
 
     async def _at_venue(self) -> list[VenueOrder]:
         kinds = sorted({market.kind for market in self._core.books.markets.values()})
-        lists = await asyncio.gather(*(self._core.broker.open_orders(kind) for kind in kinds))
+        broker = self._core.broker
+        lists = await asyncio.gather(*(self._clock.signed(lambda of=kind: broker.open_orders(of)) for kind in kinds))
         found = [order for orders in lists for order in orders]
         for report in found:
             self._fills.report(report)

@@ -73,14 +73,33 @@ class Tracker:
             if order.state in IN_FLIGHT or (order.kind == "market") or order.owes_fills
         ]
 
+    def is_past(self, signal: DeskSignal) -> bool:
+        """Whether a signal's horizon is over, by the market's clock."""
+        return self._core.venue_ns() > signal.decision.market_ns + signal.horizon_s * 1_000_000_000
+
+    def why_expired(self, order: DeskOrder) -> str:
+        """Say in words that an order comes too late for its signal; empty when it does not.
+
+        An exit goes out however late: it only takes risk away.
+        """
+        signal = self.signals.get(order.signal_id or 0)
+        if signal is None or not order.adds_risk or not self.is_past(signal):
+            return ""
+        return f"not sent within the signal's horizon of {signal.horizon_s} s (market time)"
+
     def signal_set(self, signal: DeskSignal, state: str, refused_by: str = "", detail: str = "") -> None:
         """Bring a signal to a state."""
         if signal.state == state:
             return
         signal.state = state
-        if refused_by:
+        if refused_by or detail:
             signal.refused_by, signal.detail = refused_by, detail
         self._writer.signal(signal)
+
+    def signal_end(self, signal: DeskSignal, state: str, refused_by: str = "", detail: str = "") -> None:
+        """Bring a signal to its end: what becomes of its orders changes it no more."""
+        self.signals.pop(signal.id, None)
+        self.signal_set(signal, state, refused_by, detail)
 
     def _signal_follow(self, order: DeskOrder) -> None:
         signal = self.signals.get(order.signal_id) if order.signal_id is not None else None

@@ -7,7 +7,8 @@ import pytest
 
 from apps.execution.desk import deployments
 from apps.execution.desk.bars import stream_position
-from tests.apps.execution.living import MINUTE_NS, SPOT, START_NS, WARM, Living, living
+from apps.market.events import Bar, BarsClosed
+from tests.apps.execution.living import LINEAR, MINUTE_NS, SPOT, START_NS, WARM, Living, living
 from tests.apps.execution.pace import LONG_S
 from tests.apps.risk.fixtures import kill_clear
 
@@ -99,3 +100,39 @@ async def test_without_the_bus_a_desk_reads_the_stream_from_later_on(monkeypatch
         with monkeypatch.context() as broken:
             broken.setattr(core.bus.redis, "xrevrange", no_bus)
             assert await stream_position(core, f"{made.venue_code}.60") == "$"
+
+
+async def test_a_deployment_asks_for_the_bars_of_all_its_instruments_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with living(symbols=(SPOT, LINEAR)) as made:
+        read, asked = deployments.bars_read_many_async, []
+
+        async def counted(pool: Any, epoch_id: int, instruments: list[int], *span: Any) -> Any:
+            asked.append(sorted(instruments))
+            return await read(pool, epoch_id, instruments, *span)
+
+        monkeypatch.setattr(deployments, "bars_read_many_async", counted)
+        known = made.parts.decider.deployments[made.deployment]
+        built = await deployments._built(made.parts, known.row)
+        assert asked == [sorted(known.places)]
+        assert len(known.places) == 2
+        assert {one: place.newest_ns for one, place in built.places.items()} == {
+            one: place.newest_ns for one, place in known.places.items()
+        }
+        for one, place in built.places.items():
+            mine, theirs = known.pipeline, built.pipeline
+            assert theirs.snapshot(place.index) == mine.snapshot(known.places[one].index)
+
+
+async def test_only_the_newest_bar_of_an_instrument_is_its_mark() -> None:
+    async with living() as made:
+        await made.minutes(WARM + 1)
+        instrument, decider = made.instrument(SPOT), made.parts.decider
+        newest_ns = START_NS + (WARM + 1) * MINUTE_NS
+        for age, close, mark in ((0, 101.0, 101.0), (1, 55.0, 101.0), (9, 44.0, 101.0), (0, 102.0, 102.0)):
+            bar = Bar(
+                instrument_id=instrument, open_ns=newest_ns - age * MINUTE_NS, open=close, high=close, low=close,
+                close=close, volume=1.0, turnover=1.0, trades=1, revision=2, known_ns=0, flags=8,
+                closing_frame_wall_ns=0, feed_wall_ns=0,
+            )  # fmt: skip
+            await decider.bars(BarsClosed(epoch_id=made.epoch_id, timeframe_s=60, bars=[bar]))
+            assert float(made.books.marks[instrument]) == mark, age

@@ -2,11 +2,12 @@
 
 import asyncio
 import secrets
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from apps.execution.models import DeskCommand, Order
+from apps.execution.models import DeskCommand, Order, Reconciliation
 from apps.execution.services import (
     CommandRefused,
     manual_order_preview,
@@ -17,9 +18,10 @@ from apps.execution.services import (
 from apps.market.models import Instrument
 from apps.portfolio.models import Account, EquitySnapshot
 from apps.risk.models import Refusal
-from apps.risk.services import limit_set
+from apps.risk.services import kill_engage, limit_set
 from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
 from tests.apps.execution.pace import LONG_S
+from tests.apps.execution.test_desk_kill import swept
 from tests.apps.execution.wishes import answered, command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
 
@@ -128,3 +130,73 @@ async def test_spot_cannot_be_sold_short_and_a_stopping_desk_cancels_what_adds_r
         assert [float(order["triggerPrice"]) > 0 for order in orders] == [True]
         rows = await made.rows("SELECT state FROM execution_order WHERE owner = 'manual'")
         assert rows == [("cancelled",), ("cancelled",)]
+
+
+async def test_an_order_that_the_venue_lost_is_asked_for_twice_then_ends_and_is_shown_as_a_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with living() as made:
+        await limit_orders(made, SPOT, 2, price=90.0)
+        lost, kept = sorted(made.books.open.values(), key=lambda one: one.id)
+        broker, asked = made.parts.core.broker, []
+        listed, find = broker.open_orders, broker.order_find
+
+        async def listed_without(kind: str) -> list[Any]:
+            return [one for one in await listed(kind) if one.client_id != lost.client_id]
+
+        async def found_without(client_id: str, market: Any) -> Any:
+            asked.append(client_id)
+            return None if client_id == lost.client_id else await find(client_id, market)
+
+        monkeypatch.setattr(broker, "open_orders", listed_without)
+        monkeypatch.setattr(broker, "order_find", found_without)
+        made.parts.asker.soon(lost)
+        await made.until(lambda: asked, what="it is asked for")
+        assert lost.state == "acknowledged"  # one "not found" is not believed
+        await made.until(lambda: not lost.is_open, what="it has ended")
+        assert (asked, lost.state, lost.origin) == ([lost.client_id] * 2, "expired", "desk")
+        assert kept.state == "acknowledged"
+        await made.parts.reconciler.round()
+        found = [one async for one in Reconciliation.objects.filter(is_startup=False).exclude(differences=[])]
+        assert [(one["ours"], one["venue"], lost.client_id in one["what"]) for one in found[0].differences] == [
+            ("1", "0", True)
+        ]
+        await made.parts.writer.flush()
+        assert (await Order.objects.aget(client_id=lost.client_id)).state == "expired"
+
+
+async def test_an_order_that_is_found_after_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with living() as made:
+        await limit_orders(made, SPOT, 1, price=90.0)
+        (order,) = made.books.open.values()
+        broker, asked = made.parts.core.broker, []
+        find = broker.order_find
+
+        async def late(client_id: str, market: Any) -> Any:
+            asked.append(client_id)
+            return None if len(asked) == 1 else await find(client_id, market)
+
+        monkeypatch.setattr(broker, "order_find", late)
+        made.parts.asker.soon(order)
+        await made.until(lambda: len(asked) == 2, what="asked again")
+        await made.until(lambda: not made.parts.asker._asking, what="and no more")
+        assert (order.state, made.parts.asker._missed_ns) == ("acknowledged", {})
+
+
+async def test_a_sweep_ends_although_the_venue_has_lost_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with living() as made:
+        await limit_orders(made, SPOT, 1, price=90.0)
+        broker = made.parts.core.broker
+
+        async def none(*_: Any) -> list[Any]:
+            return []
+
+        async def unknown(*_: Any) -> None:
+            return None
+
+        monkeypatch.setattr(broker, "open_orders", none)
+        monkeypatch.setattr(broker, "order_find", unknown)
+        await kill_engage("all", by="tester", reason="drill")
+        sweep = await swept(made, "all")
+        assert (sweep.found, sweep.left) == (1, 0)
+        assert not made.books.open

@@ -56,10 +56,6 @@ class TemplateBroker:
         """Close all; safe to call twice."""
         self._missing("close")
 
-    async def keep_warm(self) -> None:
-        """Ask for something small, so that the next order finds an open connection."""
-        self._missing("keep_warm")
-
     def stream_age_s(self) -> float:
         """Return how long the private socket has been without any frame."""
         self._missing("stream_age_s")

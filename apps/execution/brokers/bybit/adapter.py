@@ -13,6 +13,7 @@ from apps.execution.brokers.base import (
     OrderRef,
     OrderRequest,
     PrivateEvent,
+    SignatureRefused,
     StreamState,
     VenueBalance,
     VenueFill,
@@ -95,12 +96,8 @@ class BybitBroker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.close()
 
-    async def keep_warm(self) -> None:
-        """Ask for something small so that the next order finds an open connection."""
-        await self._client.call("public_get_v5_market_time", {})
-
     async def wall_ms(self) -> int:
-        """Return the venue's wall clock."""
+        """Return the venue's wall clock; asked often, it keeps a connection open for the next order."""
         answer = await self._client.call("public_get_v5_market_time", {})
         return int(answer["time"])
 
@@ -149,6 +146,8 @@ class BybitBroker:
     async def _cancel_one(self, order: OrderRef) -> CancelResult:
         try:
             await self.cancel(order)
+        except SignatureRefused:
+            raise  # none has been looked at: the desk measures the clock and asks for all again
         except NotFound as error:
             return CancelResult(order.client_id, accepted=False, gone=True, detail=str(error)[:200])
         except VenueError as error:
