@@ -49,9 +49,12 @@ def account_load(account_id: int) -> Account:
 
 
 def desk_account_keys() -> list[str]:
-    """Return the accounts that a desk should run now: active, trading, at an active venue, in its current epoch."""
+    """Return the accounts that a desk should run now: active, with keys, at an active venue, in its current epoch.
+
+    Whether trading is on is no part of it: what is held needs its desk, its stops and its sweep all the same.
+    """
     found = Account.objects.filter(
-        is_active=True, trading_enabled=True, venue__is_active=True, epoch__is_current=True
+        is_active=True, credential__isnull=False, venue__is_active=True, epoch__is_current=True
     ).values_list("pk", flat=True)
     return [str(key) for key in found]
 
@@ -158,6 +161,11 @@ def credential_configuration_of(account_id: int) -> dict[str, Any]:
 def credential_stamp(account_id: int) -> datetime | None:
     """Return when an account's keys were last saved, None where it has none; nothing is decrypted."""
     return Credential.objects.filter(account_id=account_id).values_list("updated_at", flat=True).first()
+
+
+def trading_is_on(account_id: int) -> bool:
+    """Return whether a person has turned trading on for an account."""
+    return Account.objects.filter(pk=account_id, trading_enabled=True).exists()
 
 
 def state_dir() -> Any:

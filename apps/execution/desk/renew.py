@@ -1,7 +1,7 @@
-"""What may change under a running desk: the instruments of its venue, and the keys of its account.
+"""What may change under a running desk: the instruments of its venue, the keys of its account, whether it may trade.
 
 New instruments become known where they are needed; new keys are tried first, and taken over in place, so that
-what rests at the venue goes on resting.
+what rests at the venue goes on resting. With trading off a desk takes no new risk; everything else goes on.
 """
 
 import structlog
@@ -14,7 +14,7 @@ from apps.execution.brokers.throttle import query_throttle
 from apps.execution.desk import session
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.parts import Parts
-from apps.execution.origins import Blocker
+from apps.execution.origins import Blocker, Origin
 from trader.config import config
 from trader.core.types import VenueError
 
@@ -38,9 +38,23 @@ async def broker_new(core: DeskCore) -> Broker:
 
 
 async def look(parts: Parts) -> None:
-    """Take over instruments and keys that have changed; a database that is gone raises as everywhere."""
+    """Take over what has changed; a database that is gone raises as everywhere."""
+    await _trading(parts)
     await _markets(parts)
     await _keys(parts)
+
+
+async def _trading(parts: Parts) -> None:
+    """Block new risk while trading is off for the account, and cancel what rests and could add some."""
+    core = parts.core
+    if await core.context.call(selectors.trading_is_on, core.account.id):
+        core.unblock(Blocker.TRADING_OFF)
+        return
+    core.block(Blocker.TRADING_OFF, f"trading is off for account {core.account.name}: turn it on in its admin page")
+    if adding := core.books.resting_risk():
+        failed = await parts.canceller.cancel(adding, why="trading was turned off", origin=Origin.PERSON)
+        if failed:
+            log.warning("not every order could be cancelled, again soon", orders=len(failed), why=failed[0].detail)
 
 
 async def _markets(parts: Parts) -> None:

@@ -7,14 +7,16 @@ from asgiref.sync import sync_to_async
 
 from apps.execution.desk.store import FenceLost
 from apps.execution.models import Reconciliation
-from apps.portfolio.models import CashBalance, CashMovement, Position
+from apps.execution.selectors import desk_account_keys
+from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
+from apps.risk.models import Refusal
 from apps.risk.services import kill_engage
 from apps.strategies.models import Deployment
 from apps.strategies.services import deployment_change
 from tests.apps.execution.foreign import LIMIT, MARKET, foreign_order
 from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.test_desk_kill import swept
-from tests.apps.execution.wishes import limit_orders
+from tests.apps.execution.wishes import command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
 
 __all__ = ["kill_clear"]
@@ -96,6 +98,36 @@ async def test_a_graceful_end_leaves_word_of_what_rests_at_the_venue() -> None:
         assert words[0].startswith(f"resting at the venue, account {account.name}, ")
         price = f"{stop[0].trigger_price.normalize():f}"
         assert [line.partition(" at ")[2] for line in words[1:]] == [f"{price} (stop of {made.deployment})"]
+
+
+async def test_with_trading_off_the_desk_stays_takes_no_new_risk_and_closes_what_is_held() -> None:
+    async with living({WARM + 3: -0.006}) as made:
+        await made.minutes(WARM + 4)
+        instrument, held = made.instrument(SPOT), made.books.held(made.instrument(SPOT), made.deployment)
+        await limit_orders(made, SPOT, 2, price=90.0)
+        await Account.objects.aupdate(trading_enabled=False)
+        assert await sync_to_async(desk_account_keys)() == [str(made.account_id)]
+        await made.until(lambda: not made.books.resting_risk(), what="what could add risk is cancelled")
+        await made.desk_stop()
+        await made.desk_start(trading=False)
+        lease = made.desk_context.lease
+        await made.until(lambda: "trading is off" in str(lease.meta), what="it is at work, and says what it does not")
+        assert lease.meta["state"] == "blocked"
+        assert [one.leg for one in made.books.open.values()] == ["stop"]
+        assert made.books.held(instrument, made.deployment) == held > 0
+        wish = {"instrument_id": instrument, "side": "buy", "kind": "market", "quantity": "1"}
+        refused = await command(made, "order", **wish)
+        assert (refused.state, "trading is off for account Simulated" in refused.result) == ("refused", True)
+        await made.parts.writer.flush()
+        assert (await Refusal.objects.order_by("-pk").afirst()).check_name == "trading_off"
+        closed = await command(made, "close", instrument_id=instrument, owner=made.deployment)
+        assert closed.state == "done", closed.result
+        await made.until(lambda: made.books.is_flat(instrument, made.books.net(instrument)), what="it is closed")
+        await Account.objects.aupdate(trading_enabled=True)
+        await made.until(lambda: "trading_off" not in made.parts.core.blocks, what="trading is on again")
+        assert (await command(made, "order", **wish)).state == "done"
+        await Credential.objects.all().adelete()
+        assert await sync_to_async(desk_account_keys)() == []
 
 
 async def test_a_changed_deployment_hands_its_position_and_its_stop_to_the_successor() -> None:
