@@ -180,10 +180,10 @@ class Collector:
         return found
 
     def unsound(self) -> list[int]:
-        """Return the instruments whose book has not been sound for a second: their last price is an old one."""
-        now = boottime_ns()
+        """Return those that are refused, or have had no sound book for a second: their last price is an old one."""
+        latest = boottime_ns() - UNSOUND_NS
         found = self.instruments.items()
-        return [number for number, one in found if one.unsound_ns and now - one.unsound_ns > UNSOUND_NS]
+        return [number for number, one in found if one.refused or 0 < one.unsound_ns < latest]
 
     def _heard(self, instrument_id: int, connection: Connection) -> InstrumentFeed | None:
         instrument = self.instruments.get(instrument_id)

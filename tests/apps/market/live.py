@@ -13,6 +13,7 @@ from apps.common.bus import Bus
 from apps.common.database import async_pool
 from apps.common.leases import LeaseKeeper
 from apps.common.residents import ResidentContext
+from apps.market.events import FeedHealth
 from apps.market.models import Universe, Venue
 from apps.market.residents import FeedResident
 from apps.market.selectors import epoch_current, instruments_listed
@@ -118,6 +119,15 @@ class RunningFeed:
         await until(lambda: self.task.done() or self.context.lease.meta.get("state") == "ready", TEST_S)
         if self.task.done():
             self.task.result()
+
+    async def told(self, wanted: Callable[[FeedHealth], bool], timeout_s: float = 45.0) -> FeedHealth:
+        """Return the first health on the bus that is as wanted."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                told = await self.context.bus.last(f"health.feed.{self.resident.venue_code}")
+                if told is not None and wanted(told):
+                    return told
+                await asyncio.sleep(0.05)
 
     async def settled(self, until_ns: int) -> None:
         """Return when minutes up to this market time are stored and sent, history included."""

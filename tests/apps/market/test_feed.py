@@ -150,25 +150,15 @@ async def test_a_book_that_is_asked_for_in_vain_blocks_its_instrument_until_it_c
             half.public.broadcaster._book_join = lambda *_: None  # subscriptions are confirmed, and nothing comes
             half.faults.drops.append("spot.orderbook.50.BTCUSDT")
             await until(lambda: instrument.book_asks >= 3)
-            told = await _health(feed, lambda told: "no sound book for" in told.detail)
+            told = await feed.told(lambda told: "no sound book for" in told.detail)
             assert (told.state, told.stale) == (health.READY, [instrument.item.instrument_id])
             assert told.live == told.total - 1
             assert "BTCUSDT (spot): no sound book for" in told.detail
             half.public.broadcaster._book_join = sends_snapshots
             await until(lambda: instrument.book.is_sound)
-            told = await _health(feed, lambda told: not told.stale)
+            told = await feed.told(lambda told: not told.stale)
             assert told.detail == ""
             await until(lambda: instrument.book_asks == 0)  # it has stayed sound: the next gap is asked for at once
-
-
-async def _health(feed, wanted):
-    """Return the first health that is as wanted."""
-    async with asyncio.timeout(45):
-        while True:
-            told = await feed.context.bus.last("health.feed.bybit-sim")
-            if told is not None and wanted(told):
-                return told
-            await asyncio.sleep(0.05)
 
 
 async def _venue_book(half, category: str, symbol: str) -> list:
