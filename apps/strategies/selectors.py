@@ -56,13 +56,19 @@ def strategy_code_hash(name: str) -> str:
     return code_hash(strategy_load(name))
 
 
+def imported_hash(name: str) -> str:
+    """Return the hash of a strategy's code as this process imported it; files may have changed since."""
+    strategy_load(name)
+    return _imported[name]
+
+
 def code_differs(key: str, strategy: str, deployed_hash: str) -> str:
     """Say in words, with the fix, why a deployment's code is not what this process runs; empty when it is.
 
     A file that changed after this process had imported it changes nothing here: what counts is what was imported.
     """
     on_disk = strategy_code_hash(strategy)
-    if _imported[strategy] == deployed_hash:
+    if imported_hash(strategy) == deployed_hash:
         return ""
     if on_disk == deployed_hash:
         return f"{key}: its code was deployed after this program had started; restart it (`manage.py up`)"

@@ -8,7 +8,13 @@ import numpy as np
 import structlog
 
 from apps.execution.brokers.base import Market
-from apps.strategies.selectors import DeploymentAtWork, code_differs, strategy_load
+from apps.strategies.selectors import (
+    DeploymentAtWork,
+    code_differs,
+    imported_hash,
+    strategy_code_hash,
+    strategy_load,
+)
 from trader.core.engine import Pipeline
 from trader.core.indicators import set_cache_dir
 from trader.core.risk import Sizing
@@ -24,9 +30,22 @@ def kernels_prepare(rows: list[DeploymentAtWork], cache_dir: str) -> None:
     set_cache_dir(cache_dir)
     for name, parameters in {row.strategy: row.parameters for row in rows}.items():
         try:
+            _cache_leave_if_stale(name)
             Pipeline(strategy_load(name), parameters, ["spot"]).step(0, (1.0, 1.0, 1.0, 1.0, 0.0))
         except Exception:  # a strategy's own file, whatever is wrong in it: the desk says so and sweeps without it
             log.exception("a strategy does not compile", strategy=name)
+
+
+def _cache_leave_if_stale(name: str) -> bool:
+    """Compile in memory from here on where a strategy's files have changed since they were imported.
+
+    The cache on disk goes by the files as they are now: what runs here is neither kept there nor taken from there.
+    """
+    is_stale = strategy_code_hash(name) != imported_hash(name)
+    if is_stale:
+        log.warning("files changed since they were imported: kernels are compiled in memory", strategy=name)
+        set_cache_dir(None)
+    return is_stale
 
 
 @dataclass
@@ -128,9 +147,13 @@ def deployed_make(row: DeploymentAtWork, markets: dict[int, Market], extra: set[
     """
     tradable = members(row, markets)
     differs = code_differs(row.key, row.strategy, row.code_hash)
+    is_stale = _cache_leave_if_stale(row.strategy)
     instruments = [*tradable, *sorted(extra & set(markets) - set(tradable))]
     kinds = ["spot" if markets[one].kind == "spot" else "linear" for one in instruments]
     pipeline = Pipeline(strategy_load(row.strategy), row.parameters, kinds)
+    if is_stale:
+        # states of this code are checkpoints of this code, whatever the files say by now
+        pipeline.definition_hash = imported_hash(row.strategy)[:32] + pipeline.definition_hash[32:]
     places = {one: Place(index, markets[one]) for index, one in enumerate(instruments)}
     sizing = Sizing(**row.sizing, stage_share=STAGE_SHARES[row.stage])
     return Deployed(row=row, pipeline=pipeline, places=places, sizing=sizing, members=tradable, code_differs=differs)
