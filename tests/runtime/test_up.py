@@ -135,10 +135,20 @@ def test_an_unknown_setting_stops_the_start_with_its_name(tmp_path):
     assert "QD_RUNTIME_WEB_PORT" in result.stderr
 
 
-def test_wrong_market_options_are_refused_in_words(tmp_path):
-    result = up_once(tmp_path, "--market", "replay")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--market", "replay"), "--data and --symbols"),
+        (("--market", "replay", "--seed", "3"), "--seed: only the synthetic market"),
+        (("--market", "synthetic", "--book-share", "0.2"), "--book-share: only a replay"),
+        (("--market", "synthetic", "--speed", "0"), "--speed 0: expected a number"),
+        (("--market", "replay", "--data", "/tmp", "--symbols", "a=B/C", "--book-share", "2"), "--book-share 2.0"),
+    ],
+)
+def test_wrong_market_options_are_refused_in_words(tmp_path, arguments, words):
+    result = up_once(tmp_path, *arguments)
     assert result.returncode == 1
-    assert "--data and --symbols" in result.stderr
+    assert words in result.stderr
 
 
 def test_a_replay_of_wrong_files_ends_with_what_is_wrong_with_them(tmp_path):
