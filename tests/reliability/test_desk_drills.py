@@ -1,8 +1,6 @@
 """Drills: the execution worker dies or stands still at a named moment; the exchange's ledger says what came of it."""
 
-import json
 import os
-import secrets
 import signal
 import time
 
@@ -11,6 +9,13 @@ import pytest
 from tests.reliability.floor import Floor
 
 pytestmark = [pytest.mark.stack]
+WISH = """
+from apps.execution.services import manual_order_submit, nonce_make
+from apps.market.models import Instrument
+from apps.portfolio.models import Account
+account = Account.objects.get(pk={account})
+print(manual_order_submit(account, Instrument.objects.get(), nonce=nonce_make(), by="tester", **{given}).pk)
+"""
 
 
 def crashed_at(floor: Floor, moment: str) -> str:
@@ -131,17 +136,11 @@ def requests_of(floor: Floor, client_id: str) -> list[dict]:
     return [row for row in floor.exchange.orders_of() if row["body"].get("orderLinkId") == client_id]
 
 
-def wish(floor: Floor, **body: str) -> int:
-    """A person's wish, as the web process writes it; returns its number."""
-    instrument = floor.query("SELECT id FROM market_instrument")[0][0]
-    rows = floor.query(
-        "INSERT INTO execution_deskcommand (account_id, kind, nonce, body, by, state, result, created_at) "
-        "VALUES (%s, 'order', %s, %s, 'tester', 'new', '', now()) RETURNING id",
-        floor.found["account_id"],
-        secrets.token_hex(8),
-        json.dumps({"instrument_id": instrument, **body}),
-    )
-    return int(rows[0][0])
+def wish(floor: Floor, side: str, kind: str, quantity: str, price: str = "") -> int:
+    """A person's wish, by the service that the page uses, in a process of its own; returns its number."""
+    given = {"side": side, "kind": kind, "quantity": quantity, "price": price or None}
+    done = floor.manage("shell", "-c", WISH.format(account=floor.found["account_id"], given=given))
+    return int(done.stdout.split()[-1])
 
 
 def answer_of(floor: Floor, number: int) -> tuple[str, str] | None:
