@@ -7,6 +7,7 @@ the resident sees through its lease that it may not add risk.
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ CLOSE_S = 2.0
 KEYS_S = 2.0  # an answer that takes longer is waited for beside the rest
 CRASH_FIRST_S = 1.0
 CRASH_MAX_S = 30.0
+MODESTY_S, MODESTY_MAX_S = 0.5, 3.0  # hosts that start together share what there is
 CALM_S = 60.0  # a run this long forgets earlier crashes
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class _Floor:
         self.wanted: dict[Name, ResidentKind] = {}
         self.crashes: dict[Name, int] = {}
         self.not_before: dict[Name, float] = {}
+        self.free_since: dict[Name, float] = {}
         self.look_at: dict[Name, float] = {}  # when another's lease could run out
 
     async def open(self) -> None:
@@ -184,11 +187,18 @@ class _Floor:
         ]
         if not names:
             return
-        left = await self.keeper.seconds_left(names)
-        for name in names:
-            self.look_at[name] = now + left[name]
-            if left[name] == 0:
+        looks = await self.keeper.looks(names)
+        self.look_at |= {name: now + looks[name].left_s for name in names}
+        free = [name for name in names if looks[name].left_s == 0]
+        self.free_since = {name: self.free_since.get(name, now) for name in free}
+        for name in random.sample(free, len(free)):
+            # what a dead holder has left is taken at once
+            if looks[name].has_holder or now - self.free_since[name] >= self._modesty_s(name[0]):
                 await self._take(name)
+
+    def _modesty_s(self, kind: str) -> float:
+        """Return how long to leave a lease that nobody held to others: who holds more of a kind waits longer."""
+        return min(MODESTY_S * sum(name[0] == kind for name in self.running), MODESTY_MAX_S)
 
     def _is_prepared(self, name: Name) -> bool:
         """Start the class's `prepare(key)` once, before its lease is asked for: kernels compile there."""

@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
 from psycopg import Error as DatabaseError
@@ -45,13 +45,21 @@ UPDATE common_lease SET expires_at = clock_timestamp(), holder = '', meta = meta
 WHERE kind = %s AND key = %s AND fence = %s
 """
 SECONDS_LEFT = """
-SELECT wanted.kind, wanted.key, extract(epoch FROM held.expires_at - clock_timestamp())::float8
+SELECT wanted.kind, wanted.key, extract(epoch FROM held.expires_at - clock_timestamp())::float8,
+    coalesce(held.holder <> '', false)
 FROM unnest(%s::text[], %s::text[]) AS wanted (kind, key)
 LEFT JOIN common_lease held USING (kind, key)
 """
 
 logger = logging.getLogger(__name__)
 Name = tuple[str, str]  # kind, key
+
+
+class Look(NamedTuple):
+    """How a lease stands: free when nothing is left of it; with a holder then, that one has died."""
+
+    left_s: float
+    has_holder: bool
 
 
 def holder_name(worker: str = "") -> str:
@@ -141,11 +149,11 @@ class LeaseKeeper:
         self.leases[(kind, key)] = lease
         return lease
 
-    async def seconds_left(self, names: Iterable[Name]) -> dict[Name, float]:
-        """Return how long each lease is held for by the database's clock; 0 when it is free."""
+    async def looks(self, names: Iterable[Name]) -> dict[Name, Look]:
+        """Return how each lease stands, by the database's clock."""
         wanted = list(names)
         rows = await self._ask(SECONDS_LEFT, [[kind for kind, _ in wanted], [key for _, key in wanted]])
-        return {(kind, key): max(left or 0.0, 0.0) for kind, key, left in rows}
+        return {(kind, key): Look(max(left or 0.0, 0.0), has_holder) for kind, key, left, has_holder in rows}
 
     async def release(self, lease: Lease) -> None:
         """Give a lease back, so that another can take it at once. Without a database it runs out by itself."""

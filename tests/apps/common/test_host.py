@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from apps.common import host as host_module
 from apps.common import residents as registry
@@ -127,6 +129,30 @@ def run():
 
 def lease():
     return Lease.objects.get(kind="t", key="a")
+
+
+def test_what_nobody_held_is_left_to_others_for_a_while_by_who_holds_some(run, monkeypatch):
+    monkeypatch.setattr(host_module, "MODESTY_S", 60.0)
+    monkeypatch.setattr(host_module, "MODESTY_MAX_S", 60.0)
+    KEYS[:] = list("abcd")
+    run(Base)
+    wait_until(lambda: len(SEEN.get("ready", [])) == 1)
+    run(Base)
+    wait_until(lambda: len(SEEN["ready"]) == 2)
+    holders = set(Lease.objects.exclude(holder="").values_list("key", flat=True))
+    assert len(holders) == 2
+
+
+def test_what_a_dead_holder_left_is_taken_at_once_however_much_one_holds(run, monkeypatch):
+    monkeypatch.setattr(host_module, "MODESTY_S", 60.0)
+    monkeypatch.setattr(host_module, "MODESTY_MAX_S", 60.0)
+    KEYS[:] = list("abcd")
+    past = timezone.now() - timedelta(seconds=5)
+    for key in KEYS:
+        Lease.objects.create(kind="t", key=key, holder="dead", fence=3, expires_at=past, since=past)
+    run(Base)
+    wait_until(lambda: len(SEEN.get("ready", [])) == 4)
+    assert SEEN["ready"] == [4, 4, 4, 4]
 
 
 def test_only_kinds_of_its_queues_are_hosted():
