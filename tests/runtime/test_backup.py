@@ -1,6 +1,7 @@
 """A backup is one whole file or none; a restore writes over nothing and leaves the kill switch engaged."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -147,13 +148,28 @@ def test_sockets_locks_and_links_are_not_copied(tmp_path):
     assert [str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*.*")] == ["kill/kill.json"]
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A stopped installation with a small database; `sql` runs on its embedded server."""
-    root = tmp_path / "state"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A stopped installation with a small database, made once."""
+    root = tmp_path_factory.mktemp("made") / "state"
     Layout(root).prepare()
     (root / "keys").mkdir(mode=0o700)
     (root / "keys" / "secret.key").write_text("hidden")
+    sockets = socket_folder_new()
+    server = EmbeddedPostgres(root / "postgres", sockets, root / "pg.log")
+    server.start()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(TABLES)
+    server.stop()
+    sockets.rmdir()
+    return root
+
+
+@pytest.fixture
+def cluster(tmp_path, made):
+    """A copy of it; `sql` runs on its embedded server."""
+    root = tmp_path / "state"
+    shutil.copytree(made, root)
 
     def sql(text: str, folder: Path = root):
         sockets = socket_folder_new()
@@ -167,7 +183,6 @@ def cluster(tmp_path):
             server.stop()
             sockets.rmdir()
 
-    sql(TABLES)
     return root, sql
 
 
