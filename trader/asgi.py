@@ -23,4 +23,5 @@ async def sockets(scope, receive, send):
     return await inner(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": pages, "websocket": sockets})
+reads = import_string("apps.common.api.lanes.Lanes")(pages, "/api/v1/")
+application = ProtocolTypeRouter({"http": reads, "websocket": sockets})

@@ -3,14 +3,14 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Header, Query, Router
 from pydantic import Field, StrictBool, StringConstraints
 
 from apps.common.api import (
     In,
     Key,
+    Listing,
     Moment,
     MomentAsked,
     Money,
@@ -20,13 +20,11 @@ from apps.common.api import (
     Problem,
     Text,
     answers,
-    page_read,
     page_schema,
-)  # fmt: skip
-from apps.common.api.fields import money
+)
 from apps.execution.models import DeskCommand, Fill, Order
 from apps.execution.services import CommandRefused, manual_order_submit, order_cancel
-from apps.execution.states import OPEN
+from apps.execution.states import FINAL, OPEN
 from apps.market.models import Instrument
 from apps.portfolio.models import Account
 from apps.users.selectors import bearer
@@ -101,29 +99,42 @@ def _order_columns() -> dict[str, Any]:
         "signal": "signal_id",
         "parent": "parent_id",
         **{name: name for name in same},
-        **{name: money(name) for name in ("quantity", "price", "trigger_price", "filled", "average_price")},
+        **{name: name for name in ("quantity", "price", "trigger_price", "filled", "average_price")},
     }
 
 
-ORDER = _order_columns()
+ORDERS = Listing(
+    Order.objects.all(),
+    _order_columns(),
+    {
+        "id": ("pk", "{} = %s"),
+        "account": ("account_id", "{} = %s"),
+        "instrument": ("instrument_id", "{} = %s"),
+        "owner": ("owner", "{} = %s"),
+        "state": ("state", "{} = %s"),
+        "client_id": ("client_id", "{} = %s"),
+        "open": ("state", "{} = ANY(%s)"),
+        "ended": ("state", "{} = ANY(%s)"),
+    },
+)
 
 
 @router.get("/orders", auth=bearer.READ, response=answers(page_schema(OrderOut)), summary="Orders")
-def orders(request: HttpRequest, asked: Query[OrdersAsked]) -> dict[str, Any]:
+def orders(request: HttpRequest, asked: Query[OrdersAsked]) -> HttpResponse:
     """Return orders, newest first."""
-    found = _filtered(Order.objects.all(), asked, "account", "instrument", "owner", "state", "client_id")
+    wanted = asked.model_dump(exclude={"limit", "cursor", "open"})
     if asked.open is not None:
-        found = found.filter(state__in=list(OPEN)) if asked.open else found.exclude(state__in=list(OPEN))
-    return page_read(found, ORDER, asked)
+        wanted |= {"open": [*OPEN]} if asked.open else {"ended": [*FINAL]}
+    return ORDERS.page(asked, wanted)
 
 
 @router.get("/orders/{order_id}", auth=bearer.READ, response=answers(OrderOut, 404), summary="Order")
-def order(request: HttpRequest, order_id: Key) -> dict[str, Any]:
+def order(request: HttpRequest, order_id: Key) -> HttpResponse:
     """Return one order."""
-    row = Order.objects.filter(pk=order_id).values_list(*ORDER.values()).first()
-    if row is None:
+    found = ORDERS.one(id=order_id)
+    if found is None:
         raise _no_order(order_id)
-    return dict(zip(ORDER, row, strict=True))
+    return found
 
 
 class FillOut(Out):
@@ -166,21 +177,28 @@ FILL: dict[str, Any] = {
     "instrument": "instrument_id",
     "symbol": "instrument__symbol",
     **{name: name for name in ("owner", "venue_fill_id", "venue_order_id", "side", "fee_currency", "is_maker")},
-    **{name: money(name) for name in ("quantity", "price", "fee", "realised")},
+    **{name: name for name in ("quantity", "price", "fee", "realised")},
     "market_at": "market_at",
     "booked_at": "booked_at",
 }
+FILLS = Listing(
+    Fill.objects.all(),
+    FILL,
+    {
+        "account": ("account_id", "{} = %s"),
+        "instrument": ("instrument_id", "{} = %s"),
+        "owner": ("owner", "{} = %s"),
+        "order": ("order_id", "{} = %s"),
+        "since": ("market_at", "{} >= %s"),
+        "until": ("market_at", "{} < %s"),
+    },
+)
 
 
 @router.get("/fills", auth=bearer.READ, response=answers(page_schema(FillOut)), summary="Fills")
-def fills(request: HttpRequest, asked: Query[FillsAsked]) -> dict[str, Any]:
+def fills(request: HttpRequest, asked: Query[FillsAsked]) -> HttpResponse:
     """Return fills in the order in which they were booked, newest first."""
-    found = _filtered(Fill.objects.all(), asked, "account", "instrument", "owner", "order")
-    if asked.since is not None:
-        found = found.filter(market_at__gte=asked.since)
-    if asked.until is not None:
-        found = found.filter(market_at__lt=asked.until)
-    return page_read(found, FILL, asked)
+    return FILLS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class CommandOut(Out):
@@ -281,8 +299,3 @@ def _refused(refused: CommandRefused) -> Problem:
 
 def _no_order(order_id: int) -> Problem:
     return Problem(404, f"There is no order {order_id}.", field="order_id", fix="see /api/v1/orders")
-
-
-def _filtered(found: QuerySet[Any], asked: Any, *names: str) -> QuerySet[Any]:
-    wanted = {name: getattr(asked, name) for name in names}
-    return found.filter(**{name: value for name, value in wanted.items() if value is not None})

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
+from django.db.models import OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field
 
 from apps.common.api import (
     Key,
+    Listing,
     Moment,
     MomentAsked,
     Money,
@@ -18,11 +19,10 @@ from apps.common.api import (
     Problem,
     Text,
     answers,
-    page_read,
     page_schema,
 )
 from apps.common.api.fields import money, number_text
-from apps.common.api.pages import cursor_int, cursor_read, page_out
+from apps.common.api.pages import cursor_int, cursor_make, cursor_read
 from apps.market.models import Instrument, InstrumentTerms
 from apps.market.storage.reader import bars_read
 from apps.market.storage.rows import BACKFILLED, DIFFERED, EMPTY, LATE, REVISED
@@ -77,41 +77,42 @@ def _columns() -> dict[str, Any]:
         "id": "pk",
         "venue": "venue__code",
         **{name: name for name in same},
-        "multiplier": money("multiplier"),
-        "turnover_24h": money("turnover_24h"),
+        "multiplier": "multiplier",
+        "turnover_24h": "turnover_24h",
         **{name: Subquery(newest.values_list(money(name))[:1]) for name in TERMS},
     }
 
 
-COLUMNS = _columns()
+INSTRUMENTS = Listing(
+    Instrument.objects.all(),
+    _columns(),
+    {
+        "id": ("pk", "{} = %s"),
+        "venue": ("venue__code", "{} = %s"),
+        "kind": ("kind", "{} = %s"),
+        "symbol": ("symbol", "{} = %s"),
+        "listed": ("listed_to", "({} IS NULL) = %s"),
+    },
+    ("venue__code", "symbol"),
+)
 
 
 @router.get("/instruments", auth=bearer.READ, response=answers(page_schema(InstrumentOut)), summary="Instruments")
-def instruments(request: HttpRequest, asked: Query[InstrumentsAsked]) -> dict[str, Any]:
+def instruments(request: HttpRequest, asked: Query[InstrumentsAsked]) -> HttpResponse:
     """Return instruments by venue and symbol, with the terms that hold now."""
-    found: QuerySet[Instrument] = Instrument.objects.all()
-    if asked.venue is not None:
-        found = found.filter(venue__code=asked.venue)
-    if asked.kind is not None:
-        found = found.filter(kind=asked.kind)
-    if asked.symbol is not None:
-        found = found.filter(symbol=asked.symbol)
-    if asked.listed is not None:
-        found = found.filter(listed_to__isnull=asked.listed)
-    return page_read(found, COLUMNS, asked, ("venue__code", "symbol"))
+    return INSTRUMENTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 @router.get(
     "/instruments/{instrument_id}", auth=bearer.READ, response=answers(InstrumentOut, 404), summary="Instrument"
 )
-def instrument(request: HttpRequest, instrument_id: Key) -> dict[str, Any]:
+def instrument(request: HttpRequest, instrument_id: Key) -> HttpResponse:
     """Return one instrument."""
-    row = Instrument.objects.filter(pk=instrument_id).values_list(*COLUMNS.values()).first()
-    if row is None:
-        raise Problem(
-            404, f"There is no instrument {instrument_id}.", field="instrument_id", fix="see /api/v1/instruments"
-        )
-    return dict(zip(COLUMNS, row, strict=True))
+    found = INSTRUMENTS.one(id=instrument_id)
+    if found is None:
+        fix = "see /api/v1/instruments"
+        raise Problem(404, f"There is no instrument {instrument_id}.", field="instrument_id", fix=fix)
+    return found
 
 
 class BarOut(Out):
@@ -156,9 +157,9 @@ def bars(request: HttpRequest, asked: Query[BarsAsked]) -> dict[str, Any]:
     end = None if asked.end is None else _ns(asked.end)
     rows = bars_read(found[0], asked.instrument, TIMEFRAMES[asked.timeframe], start, end, asked.limit + 1)
     if start is None:
-        return page_out([_bar(row) for row in rows[-asked.limit :]], None)
-    more = len(rows) > asked.limit
-    return page_out([_bar(row) for row in rows[: asked.limit]], [int(rows[-1]["open_ns"])] if more else None)
+        return {"items": [_bar(row) for row in rows[-asked.limit :]], "next": None}
+    following = cursor_make([int(rows[-1]["open_ns"])]) if len(rows) > asked.limit else None
+    return {"items": [_bar(row) for row in rows[: asked.limit]], "next": following}
 
 
 def _bar(row: Any) -> dict[str, Any]:

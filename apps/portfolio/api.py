@@ -3,12 +3,12 @@
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field
 
-from apps.common.api import Key, Moment, MomentAsked, Money, Out, PageAsked, Text, answers, page_read, page_schema
-from apps.common.api.fields import money
+from apps.common.api import Key, Listing, Moment, MomentAsked, Money, Out, PageAsked, Text, answers, page_schema
+from apps.common.api.fields import moment, money
 from apps.portfolio.models import Account, EquitySnapshot, Position
 from apps.users.selectors import bearer
 
@@ -56,23 +56,22 @@ def _account_columns() -> dict[str, Any]:
         "epoch": "epoch__number",
         "is_current": "epoch__is_current",
         **{name: name for name in same},
-        "market_at": Subquery(newest.values("market_at")[:1]),
+        "market_at": Subquery(newest.values_list(moment("market_at"))[:1]),
         **{name: Subquery(newest.values_list(money(name))[:1]) for name in FIGURES},
     }
 
 
-ACCOUNT = _account_columns()
+ACCOUNTS = Listing(
+    Account.objects.all(),
+    _account_columns(),
+    {"venue": ("venue__code", "{} = %s"), "current": ("epoch__is_current", "{} = %s")},
+)
 
 
 @router.get("/accounts", auth=bearer.READ, response=answers(page_schema(AccountOut)), summary="Accounts")
-def accounts(request: HttpRequest, asked: Query[AccountsAsked]) -> dict[str, Any]:
+def accounts(request: HttpRequest, asked: Query[AccountsAsked]) -> HttpResponse:
     """Return accounts, newest first, with the newest figures of each."""
-    found = Account.objects.all()
-    if asked.venue is not None:
-        found = found.filter(venue__code=asked.venue)
-    if asked.current is not None:
-        found = found.filter(epoch__is_current=asked.current)
-    return page_read(found, ACCOUNT, asked)
+    return ACCOUNTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class EquityOut(Out):
@@ -103,19 +102,24 @@ EQUITY = {
     "account": "account_id",
     "market_at": "market_at",
     "wall_at": "wall_at",
-    **{name: money(name) for name in FIGURES},
+    **{name: name for name in FIGURES},
 }
+EQUITIES = Listing(
+    EquitySnapshot.objects.all(),
+    EQUITY,
+    {
+        "account": ("account_id", "{} = %s"),
+        "since": ("market_at", "{} >= %s"),
+        "until": ("market_at", "{} < %s"),
+    },
+    ("-market_at",),
+)
 
 
 @router.get("/equity", auth=bearer.READ, response=answers(page_schema(EquityOut)), summary="Equity over time")
-def equity(request: HttpRequest, asked: Query[EquityAsked]) -> dict[str, Any]:
+def equity(request: HttpRequest, asked: Query[EquityAsked]) -> HttpResponse:
     """Return an account's equity snapshots, newest first."""
-    found = EquitySnapshot.objects.filter(account=asked.account)
-    if asked.since is not None:
-        found = found.filter(market_at__gte=asked.since)
-    if asked.until is not None:
-        found = found.filter(market_at__lt=asked.until)
-    return page_read(found, EQUITY, asked, ("-market_at",))
+    return EQUITIES.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class PositionOut(Out):
@@ -148,17 +152,22 @@ POSITION = {
     "instrument": "instrument_id",
     "symbol": "instrument__symbol",
     "owner": "owner",
-    **{name: money(name) for name in ("quantity", "average_price", "realised", "fees", "funding")},
-    "opened_at": "opened_at",
-    "updated_at": "updated_at",
+    **{name: name for name in ("quantity", "average_price", "realised", "fees", "funding", "opened_at", "updated_at")},
 }
+POSITIONS = Listing(
+    Position.objects.all(),
+    POSITION,
+    {
+        "account": ("account_id", "{} = %s"),
+        "instrument": ("instrument_id", "{} = %s"),
+        "owner": ("owner", "{} = %s"),
+        "held": ("quantity", "{} <> %s"),
+    },
+)
 
 
 @router.get("/positions", auth=bearer.READ, response=answers(page_schema(PositionOut)), summary="Positions")
-def positions(request: HttpRequest, asked: Query[PositionsAsked]) -> dict[str, Any]:
+def positions(request: HttpRequest, asked: Query[PositionsAsked]) -> HttpResponse:
     """Return positions by owner, newest first."""
-    found = Position.objects.all() if asked.flat else Position.objects.exclude(quantity=0)
-    for name in ("account", "instrument", "owner"):
-        if (wanted := getattr(asked, name)) is not None:
-            found = found.filter(**{name: wanted})
-    return page_read(found, POSITION, asked)
+    wanted = asked.model_dump(exclude={"limit", "cursor", "flat"})
+    return POSITIONS.page(asked, wanted if asked.flat else wanted | {"held": 0})

@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field, StrictBool, StringConstraints
 
 from apps.common.api import (
     In,
     Key,
+    Listing,
     Moment,
     MomentAsked,
     Money,
@@ -19,10 +20,8 @@ from apps.common.api import (
     Problem,
     Text,
     answers,
-    page_read,
     page_schema,
-)  # fmt: skip
-from apps.common.api.fields import money
+)
 from apps.risk.models import Limit, Refusal
 from apps.risk.selectors import kill_states
 from apps.risk.services import KillError, KillResult, kill_engage_sync, kill_release_sync
@@ -67,22 +66,25 @@ LIMIT = {
     "account": "account_id",
     "deployment": "deployment_key",
     "instrument": "instrument_id",
-    "value": money("value"),
+    "value": "value",
     "updated_at": "updated_at",
 }
+LIMITS = Listing(
+    Limit.objects.all(),
+    LIMIT,
+    {
+        "account": ("account_id", "{} = %s"),
+        "deployment": ("deployment_key", "{} = %s"),
+        "instrument": ("instrument_id", "{} = %s"),
+        "check": ("check_name", "{} = %s"),
+    },
+)
 
 
 @router.get("/limits", auth=bearer.READ, response=answers(page_schema(LimitOut)), summary="Limits")
-def limits(request: HttpRequest, asked: Query[LimitsAsked]) -> dict[str, Any]:
+def limits(request: HttpRequest, asked: Query[LimitsAsked]) -> HttpResponse:
     """Return the limits that are set."""
-    wanted = {
-        "account": asked.account,
-        "deployment_key": asked.deployment,
-        "instrument": asked.instrument,
-        "check_name": asked.check,
-    }
-    found = Limit.objects.filter(**{name: value for name, value in wanted.items() if value is not None})
-    return page_read(found, LIMIT, asked)
+    return LIMITS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class CheckOut(Out):
@@ -131,25 +133,27 @@ REFUSAL = {
     "owner": "owner",
     "decision": "decision_id",
     "check": "check_name",
-    "number": money("number"),
-    "limit": money("limit"),
-    **{name: name for name in ("detail", "checks", "market_at", "created_at")},
+    **{name: name for name in ("number", "limit", "detail", "checks", "market_at", "created_at")},
 }
+REFUSALS = Listing(
+    Refusal.objects.all(),
+    REFUSAL,
+    {
+        "account": ("account_id", "{} = %s"),
+        "instrument": ("instrument_id", "{} = %s"),
+        "owner": ("owner", "{} = %s"),
+        "check": ("check_name", "{} = %s"),
+        "since": ("market_at", "{} >= %s"),
+        "until": ("market_at", "{} < %s"),
+    },
+    ("-created_at", "-pk"),
+)
 
 
 @router.get("/refusals", auth=bearer.READ, response=answers(page_schema(RefusalOut)), summary="Refusals")
-def refusals(request: HttpRequest, asked: Query[RefusalsAsked]) -> dict[str, Any]:
+def refusals(request: HttpRequest, asked: Query[RefusalsAsked]) -> HttpResponse:
     """Return what checks refused, newest first."""
-    wanted = {
-        "account": asked.account,
-        "instrument": asked.instrument,
-        "owner": asked.owner,
-        "check_name": asked.check,
-        "market_at__gte": asked.since,
-        "market_at__lt": asked.until,
-    }
-    found = Refusal.objects.filter(**{name: value for name, value in wanted.items() if value is not None})
-    return page_read(found, REFUSAL, asked, ("-created_at", "-pk"))
+    return REFUSALS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class KillScopeOut(Out):

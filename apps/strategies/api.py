@@ -3,14 +3,14 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field
 
 from apps.common.api import (
     In,
     Key,
+    Listing,
     Moment,
     MomentAsked,
     Out,
@@ -18,9 +18,8 @@ from apps.common.api import (
     Problem,
     Text,
     answers,
-    page_read,
     page_schema,
-)  # fmt: skip
+)
 from apps.portfolio.models import Account
 from apps.strategies.models import Decision, Deployment, Signal
 from apps.strategies.services import DeploymentRefused, deployment_start, deployment_stop
@@ -112,37 +111,42 @@ SIGNAL = {
     **{name: name for name in (*OF_SIGNAL, "created_at", "updated_at")},
 }
 DECISION = {**WHOSE, **{name: name for name in (*OF_DECISION, "created_at")}}
+OF_BOTH = {
+    "id": ("pk", "{} = %s"),
+    "account": ("deployment__account_id", "{} = %s"),
+    "deployment": ("deployment__key", "{} = %s"),
+    "instrument": ("instrument_id", "{} = %s"),
+    "reason": ("reason", "{} = %s"),
+    "since": ("market_at", "{} >= %s"),
+    "until": ("market_at", "{} < %s"),
+}
 NEWEST = ("-market_at", "-pk")
+SIGNALS = Listing(Signal.objects.all(), SIGNAL, OF_BOTH | {"state": ("state", "{} = %s")}, NEWEST)
+DECISIONS = Listing(Decision.objects.all(), DECISION, OF_BOTH | {"outcome": ("outcome", "{} = %s")}, NEWEST)
 
 
 @router.get("/signals", auth=bearer.READ, response=answers(page_schema(SignalOut)), summary="Signals")
-def signals(request: HttpRequest, asked: Query[SignalsAsked]) -> dict[str, Any]:
+def signals(request: HttpRequest, asked: Query[SignalsAsked]) -> HttpResponse:
     """Return signals, newest first."""
-    found = _of(Signal.objects.all(), asked)
-    if asked.state is not None:
-        found = found.filter(state=asked.state)
-    return page_read(found, SIGNAL, asked, NEWEST)
+    return SIGNALS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 @router.get("/signals/{signal_id}", auth=bearer.READ, response=answers(SignalOut, 404), summary="Signal")
-def signal(request: HttpRequest, signal_id: Key) -> dict[str, Any]:
+def signal(request: HttpRequest, signal_id: Key) -> HttpResponse:
     """Return one signal."""
-    return _one(Signal.objects.filter(pk=signal_id), SIGNAL, "signal", signal_id)
+    return _one(SIGNALS, "signal", signal_id)
 
 
 @router.get("/decisions", auth=bearer.READ, response=answers(page_schema(DecisionOut)), summary="Decisions")
-def decisions(request: HttpRequest, asked: Query[DecisionsAsked]) -> dict[str, Any]:
+def decisions(request: HttpRequest, asked: Query[DecisionsAsked]) -> HttpResponse:
     """Return decisions, newest first."""
-    found = _of(Decision.objects.all(), asked)
-    if asked.outcome is not None:
-        found = found.filter(outcome=asked.outcome)
-    return page_read(found, DECISION, asked, NEWEST)
+    return DECISIONS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 @router.get("/decisions/{decision_id}", auth=bearer.READ, response=answers(DecisionOut, 404), summary="Decision")
-def decision(request: HttpRequest, decision_id: UUID) -> dict[str, Any]:
+def decision(request: HttpRequest, decision_id: UUID) -> HttpResponse:
     """Return one decision."""
-    return _one(Decision.objects.filter(pk=decision_id), DECISION, "decision", decision_id)
+    return _one(DECISIONS, "decision", decision_id)
 
 
 class DeploymentOut(Out):
@@ -178,16 +182,22 @@ DEPLOYMENT: dict[str, Any] = {
     "created_at": "created_at",
     "stopped_at": "stopped_at",
 }
+DEPLOYMENTS = Listing(
+    Deployment.objects.all(),
+    DEPLOYMENT,
+    {
+        "id": ("pk", "{} = %s"),
+        "account": ("account_id", "{} = %s"),
+        "strategy": ("strategy", "{} = %s"),
+        "state": ("state", "{} = %s"),
+    },
+)
 
 
 @router.get("/deployments", auth=bearer.READ, response=answers(page_schema(DeploymentOut)), summary="Deployments")
-def deployments(request: HttpRequest, asked: Query[DeploymentsAsked]) -> dict[str, Any]:
+def deployments(request: HttpRequest, asked: Query[DeploymentsAsked]) -> HttpResponse:
     """Return deployments, newest first."""
-    found = Deployment.objects.all()
-    for name in ("account", "strategy", "state"):
-        if (wanted := getattr(asked, name)) is not None:
-            found = found.filter(**{name: wanted})
-    return page_read(found, DEPLOYMENT, asked)
+    return DEPLOYMENTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
 
 
 class DeploymentIn(In):
@@ -212,7 +222,7 @@ class StopIn(In):
 @router.post(
     "/deployments", auth=bearer.DEPLOYMENTS, response=answers(DeploymentOut, 400, status=201), summary="Start one"
 )
-def deployment_begin(request: HttpRequest, payload: DeploymentIn) -> dict[str, Any]:
+def deployment_begin(request: HttpRequest, payload: DeploymentIn) -> HttpResponse | None:
     """Put a strategy to work on an account; it decides from the next bar on."""
     account = Account.objects.filter(pk=payload.account).first()
     if account is None:
@@ -231,7 +241,7 @@ def deployment_begin(request: HttpRequest, payload: DeploymentIn) -> dict[str, A
         )
     except DeploymentRefused as refused:
         raise _refused(refused, 422) from None
-    return _deployment(row)
+    return DEPLOYMENTS.one(status=201, id=row.pk)
 
 
 @router.post(
@@ -240,18 +250,14 @@ def deployment_begin(request: HttpRequest, payload: DeploymentIn) -> dict[str, A
     response=answers(DeploymentOut, 400, 404, 409),
     summary="Stop one",
 )
-def deployment_end(request: HttpRequest, key: Name, payload: StopIn) -> dict[str, Any]:
+def deployment_end(request: HttpRequest, key: Name, payload: StopIn) -> HttpResponse | None:
     """Stop a deployment: it decides nothing more; its positions keep their stops until a person closes them."""
     try:
-        return _deployment(deployment_stop(key, by=request.auth.by, reason=payload.reason))  # type: ignore[attr-defined]
+        row = deployment_stop(key, by=request.auth.by, reason=payload.reason)  # type: ignore[attr-defined]
     except DeploymentRefused as refused:
         is_known = Deployment.objects.filter(key=key).exists()
         raise _refused(refused, 409 if is_known else 404) from None
-
-
-def _deployment(row: Deployment) -> dict[str, Any]:
-    found = Deployment.objects.filter(pk=row.pk).values_list(*DEPLOYMENT.values()).get()
-    return dict(zip(DEPLOYMENT, found, strict=True))
+    return DEPLOYMENTS.one(id=row.pk)
 
 
 def _refused(refused: DeploymentRefused, status: int) -> Problem:
@@ -259,20 +265,8 @@ def _refused(refused: DeploymentRefused, status: int) -> Problem:
     return Problem(status, f"{refused}.", field=field if separator else None, fix=words or str(refused))
 
 
-def _of(found: QuerySet[Any], asked: HistoryAsked) -> QuerySet[Any]:
-    wanted = {
-        "deployment__account": asked.account,
-        "deployment__key": asked.deployment,
-        "instrument": asked.instrument,
-        "reason": asked.reason,
-        "market_at__gte": asked.since,
-        "market_at__lt": asked.until,
-    }
-    return found.filter(**{name: value for name, value in wanted.items() if value is not None})
-
-
-def _one(found: QuerySet[Any], columns: dict[str, Any], what: str, key: object) -> dict[str, Any]:
-    row = found.values_list(*columns.values()).first()
-    if row is None:
+def _one(listing: Listing, what: str, key: object) -> HttpResponse:
+    found = listing.one(id=key)
+    if found is None:
         raise Problem(404, f"There is no {what} {key}.", field=f"{what}_id", fix=f"see /api/v1/{what}s")
-    return dict(zip(columns, row, strict=True))
+    return found

@@ -2,13 +2,14 @@
 
 from apps.common.api.core import Api, answers
 from apps.common.api.fields import In, Key, Moment, MomentAsked, Money, MoneyAsked, Out, Text
-from apps.common.api.pages import PageAsked, page_out, page_read, page_schema
+from apps.common.api.pages import Listing, PageAsked, page_schema
 from apps.common.api.problems import Problem, problem_response
 
 __all__ = [
     "Api",
     "In",
     "Key",
+    "Listing",
     "Moment",
     "MomentAsked",
     "Money",
@@ -18,8 +19,6 @@ __all__ = [
     "Problem",
     "Text",
     "answers",
-    "page_out",
-    "page_read",
     "page_schema",
     "problem_response",
 ]

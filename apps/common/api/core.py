@@ -15,6 +15,7 @@ from ninja.operation import Operation
 from ninja.parser import Parser
 from pydantic import TypeAdapter
 
+from apps.common.api.pages import json_answer
 from apps.common.api.problems import MEDIA_TYPE, Problem, ProblemOut, on_exception, problem_of, problem_response
 
 ALWAYS = (401, 403, 422, 503)
@@ -120,20 +121,17 @@ def strict(view: Callable[..., Any]) -> Callable[..., Any]:
     adapter: TypeAdapter[Any] = TypeAdapter(operation.response_models[status].model_fields["response"].annotation)
 
     @functools.wraps(view)
-    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         unknown = sorted(set(request.GET) - known)
         if unknown:
             fix = f"leave it out; there are: {', '.join(sorted(known)) or 'none'}"
             raise Problem(422, f"{unknown[0]} is unknown here.", field=unknown[0], fix=fix)
         if takes_body and request.content_type != "application/json":
             raise Problem(415, f"This takes JSON, not {request.content_type[:80]!r}.", fix=JSON_FIX)
-        value = adapter.validate_python(view(request, *args, **kwargs))
-        return HttpResponse(
-            adapter.dump_json(value),
-            status=status,
-            content_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+        value = view(request, *args, **kwargs)
+        if isinstance(value, HttpResponseBase):  # JSON already, by the database
+            return value
+        return json_answer(adapter.dump_json(adapter.validate_python(value)), status)
 
     return checked
 

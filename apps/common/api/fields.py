@@ -8,6 +8,7 @@ from django.db.models.functions import Cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 PLAIN = r"^-?\d+(\.\d+)?$"
+UTC_TEXT = """to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 BIGGEST_KEY = 2**63 - 1
 
 
@@ -67,6 +68,11 @@ Key = Annotated[int, Field(ge=1, le=BIGGEST_KEY)]
 def money(name: str) -> Cast:
     """Return a column of numbers as exact text without trailing zeros: `0.5`, never `5E-1`."""
     return Cast(Func(F(name), function="trim_scale"), TextField())
+
+
+def moment(name: str) -> Func:
+    """Return a column of times as UTC text, to the microsecond."""
+    return Func(F(name), template=UTC_TEXT, output_field=TextField())
 
 
 def number_text(value: float) -> str:

@@ -54,7 +54,7 @@ def test_an_order_is_told_whole(desk, program):
     )  # fmt: skip
     assert (found["quantity"], found["price"], found["filled"]) == ("0.5", "6771.9", "0.412")
     assert found["trigger_price"] is None
-    assert found["market_at"] == "2018-04-04T14:32:11Z"
+    assert found["market_at"] == "2018-04-04T14:32:11.000000Z"
 
 
 @pytest.mark.parametrize("path", [*LISTS, "/equity"])
@@ -98,7 +98,7 @@ def test_pages_of_one_row_lead_through_every_list(desk, program, path):
     assert found == whole["items"]
 
 
-@pytest.mark.parametrize("cursor", ["x", "bm8", "WzFd", "W251bGxd", "WyJcdTAwMDAiXQ", "é", "W10"])
+@pytest.mark.parametrize("cursor", ["x", "bm8", "WzFd", "W251bGxd", "WyJcdTAwMDAiXQ", "é", "W10", "WyIyMDE4IiwiMSJd"])
 def test_a_cursor_that_is_none_is_refused_with_the_fix(desk, program, cursor):
     answer = program("viewer").get("/signals", cursor=cursor)
     assert answer.status == 422
@@ -151,7 +151,7 @@ def test_instrument_tells_its_newest_terms(desk, program):
 
 def test_account_tells_its_newest_equity(desk, program):
     (item,) = program("viewer").get("/accounts").json["items"]
-    assert (item["equity"], item["market_at"], item["is_current"]) == ("101420", "2018-04-04T14:32:11Z", True)
+    assert (item["equity"], item["market_at"], item["is_current"]) == ("101420", "2018-04-04T14:32:11.000000Z", True)
 
 
 def test_equity_of_a_span(desk, program):
