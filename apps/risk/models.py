@@ -61,7 +61,10 @@ class Refusal(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["account", "-created_at"], name="refusal_recent")]
+        indexes = [
+            models.Index(fields=["account", "-created_at"], name="refusal_recent"),
+            models.Index(fields=["-created_at", "-id"], name="refusal_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.check_name}: {self.detail}"

@@ -67,6 +67,7 @@ class Decision(models.Model):
 
     class Meta:
         ordering = ["-market_at"]
+        indexes = [models.Index(fields=["-market_at", "-id"], name="decision_newest")]
         constraints = [
             models.UniqueConstraint(
                 fields=["deployment", "instrument", "bar_open", "bar_revision"], name="one_decision_per_bar"
@@ -101,3 +102,4 @@ class Signal(models.Model):
 
     class Meta:
         ordering = ["-market_at", "-id"]
+        indexes = [models.Index(fields=["-market_at", "-id"], name="signal_newest")]

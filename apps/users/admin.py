@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple, UnfoldAdminIntegerFieldWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
 
 from apps.users.models import ApiToken, Scope, User
 from apps.users.services import (
@@ -62,7 +62,7 @@ class ApiTokenForm(forms.ModelForm):
     """A token to be made: whose, what for, what it may do, how long."""
 
     scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, initial=[Scope.READ], widget=UnfoldAdminCheckboxSelectMultiple,
+        choices=Scope.choices, initial=[Scope.READ], widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="Each takes a role that its person must have, when it is made and whenever it is used.",
     )  # fmt: skip
     days = forms.IntegerField(

@@ -21,6 +21,7 @@ from tests.benchmarks.table import percentile, row
 RATE, SECONDS, P99_MS = 500.0, 10.0, 50.0
 WARM_S = 3.0
 ROWS = 5_000
+CHECKS = [{"name": "order_notional", "number": "410", "limit": "5000", "verdict": "ok"}]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 API = "/api/v1"
 LISTS = ("instruments", "accounts", "positions", "signals", "decisions", "orders", "fills", "limits", "refusals")
@@ -156,14 +157,14 @@ def _desk() -> tuple[str, list[str]]:
     )  # fmt: skip
     Order.objects.bulk_create(
         Order(
-            client_id=uuid.uuid4().hex, instrument=one, side="buy", kind="limit", quantity=half, price=Decimal("6771.9"),
+            client_id=uuid.uuid4().hex, instrument=one, side="buy", kind="limit", quantity=half, price=1,
             adds_risk=True, state="filled", filled=half, fence=1, market_at=at, **owned,
         )
         for at in moments
     )  # fmt: skip
     Fill.objects.bulk_create(
         Fill(
-            instrument=one, venue_fill_id=str(at), venue_order_id="x", side="buy", quantity=half, price=Decimal("6771.9"),
+            instrument=one, venue_fill_id=str(at), venue_order_id="x", side="buy", quantity=half, price=1,
             fee=Decimal("0.004"), fee_currency="USDT", market_at=at, **owned,
         )
         for at in moments
@@ -171,7 +172,7 @@ def _desk() -> tuple[str, list[str]]:
     Refusal.objects.bulk_create(
         Refusal(
             instrument=one, check_name="position_notional", number=4000, limit=4000, detail="max position",
-            market_at=at, checks=[{"name": "order_notional", "number": "410", "limit": "5000", "verdict": "ok"}], **owned,
+            market_at=at, checks=CHECKS, **owned,
         )
         for at in moments
     )  # fmt: skip

@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-created_at'],
-                'indexes': [models.Index(fields=['account', '-created_at'], name='refusal_recent')],
+                'indexes': [models.Index(fields=['account', '-created_at'], name='refusal_recent'), models.Index(fields=['-created_at', '-id'], name='refusal_newest')],
             },
         ),
     ]

@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-market_at'],
+                'indexes': [models.Index(fields=['-market_at', '-id'], name='decision_newest')],
             },
         ),
         migrations.CreateModel(
@@ -76,6 +77,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-market_at', '-id'],
+                'indexes': [models.Index(fields=['-market_at', '-id'], name='signal_newest')],
             },
         ),
         migrations.AddConstraint(
