@@ -58,6 +58,7 @@ def test_what_was_put_in_comes_out_with_its_mode(tmp_path, staged):
     assert (tmp_path / "out" / "state/keys/secret.key").read_text() == "hidden"
     assert (tmp_path / "out" / "state/keys/secret.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "out" / "database.dump").read_bytes() == b"rows" * 500_000
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").rglob("*") if path.is_dir()} == {0o700}
 
 
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.999])

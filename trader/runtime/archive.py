@@ -81,6 +81,8 @@ def archive_extract(path: Path, into: Path) -> Manifest:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
+    for folder in (into, *(found for found in into.rglob("*") if found.is_dir())):
+        folder.chmod(0o700)
     return archive_read(path)
 
 
