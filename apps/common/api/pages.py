@@ -21,7 +21,7 @@ from pydantic import Field as Described
 from pydantic import create_model
 
 from apps.common.api.fields import In, Out, Text, moment, money
-from apps.common.api.problems import Problem
+from apps.common.api.problems import HEADERS, Problem
 
 LIMIT, LIMIT_MAX = 50, 500
 FIX = "give the `next` of the page before, unchanged, with the same filters"
@@ -143,7 +143,7 @@ def page_answer(items: Sequence[str], last: Sequence[Any] | None) -> HttpRespons
 
 def json_answer(text: str | bytes, status: int = 200) -> HttpResponse:
     """Answer with JSON that is made already."""
-    return HttpResponse(text, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return HttpResponse(text, status=status, content_type="application/json", headers=HEADERS)
 
 
 def cursor_make(values: Sequence[Any]) -> str:

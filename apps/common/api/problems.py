@@ -16,7 +16,7 @@ from apps.common.api.fields import Out
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-SOURCES = {"body", "query", "path", "header", "form"}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 RETRY_S = "5"
 
 
@@ -69,7 +69,7 @@ def problem_response(problem: Problem) -> HttpResponse:
         "fix": problem.fix,
         "errors": [{"field": field, "fix": fix} for field, fix in problem.errors],
     }
-    headers = {"Cache-Control": "no-store", **problem.headers}
+    headers = {**HEADERS, **problem.headers}
     return HttpResponse(msgspec.json.encode(body), status=problem.status, content_type=MEDIA_TYPE, headers=headers)
 
 

@@ -15,13 +15,20 @@ from trader.asgi import application
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def ask(token: str, path: str = "/api/v1/orders", method: str = "GET", body: bytes = b"", on: Any = application):
+async def ask(
+    token: str,
+    path: str = "/api/v1/orders",
+    method: str = "GET",
+    body: bytes = b"",
+    on: Any = application,
+    host: bytes = b"127.0.0.1:8800",
+):
     """Ask the application as a server would; return the status, the headers and the body."""
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
         "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8800),
         "headers": [
-            (b"host", b"127.0.0.1:8800"), (b"authorization", f"Bearer {token}".encode()),
+            (b"host", host), (b"authorization", f"Bearer {token}".encode()),
             (b"content-type", b"application/json"),
         ],
     }  # fmt: skip
@@ -31,18 +38,20 @@ async def ask(token: str, path: str = "/api/v1/orders", method: str = "GET", bod
     return begun["status"], dict(begun["headers"]), rest["body"]
 
 
-@pytest.fixture
-def sessions():
-    """Return what counts the sessions at the database, ours apart."""
+def session_keys() -> set[int]:
+    """Return the sessions at the database, ours apart."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return {key for (key,) in cursor.fetchall()}
 
-    def count() -> int:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            return int(cursor.fetchone()[0])
 
-    return count
+def sessions_end(keys: set[int]) -> int:
+    """End sessions at the database, as its restart would; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM unnest(%s) AS pid", [list(keys)])
+        return int(cursor.fetchone()[0])
 
 
 async def test_a_read_by_asgi_is_the_read_by_the_client(desk, program):
@@ -51,16 +60,30 @@ async def test_a_read_by_asgi_is_the_read_by_the_client(desk, program):
     assert status == 200
     assert headers[b"Content-Type"] == b"application/json"
     assert json.loads(body) == (await asyncio.to_thread(reader.get, "/orders")).json
+    assert headers[b"X-Content-Type-Options"] == b"nosniff"
     assert (await ask("", "/api/v1/orders"))[0] == 401
+    assert (await ask(reader.token, host=b"evil.example"))[0] == 400
+    assert (await ask(reader.token, "/api/v1/openapi.json"))[0] == 200
     assert (await ask(reader.token, "/api/v1/nothing"))[0] == 404
 
 
-async def test_hundreds_of_reads_need_no_more_sessions_than_lanes(desk, program, sessions):
+async def test_hundreds_of_reads_need_no_more_sessions_than_lanes(desk, program):
     token = (await asyncio.to_thread(program, "viewer")).token
-    before = await asyncio.to_thread(sessions)
+    before = await asyncio.to_thread(session_keys)
     answers = await asyncio.gather(*(ask(token) for _ in range(100)))
     assert {status for status, _, _ in answers} == {200}
-    assert await asyncio.to_thread(sessions) <= before + lanes.LANES
+    assert len(await asyncio.to_thread(session_keys) - before) <= lanes.LANES
+
+
+async def test_a_lane_whose_connection_has_died_asks_again(desk, program):
+    token = (await asyncio.to_thread(program, "viewer")).token
+    own = lanes.Lanes(application, "/api/v1/")
+    before = await asyncio.to_thread(session_keys)
+    await asyncio.gather(*(ask(token, on=own) for _ in range(20)))
+    assert await asyncio.to_thread(sessions_end, await asyncio.to_thread(session_keys) - before)
+    answers = await asyncio.gather(*(ask(token, on=own) for _ in range(20)))
+    assert {status for status, _, _ in answers} == {200}
+    own.threads.shutdown()
 
 
 async def test_more_than_can_wait_are_told_to_come_again_and_the_kill_switch_does_not_wait(desk, program, monkeypatch):
