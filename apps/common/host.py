@@ -8,6 +8,7 @@ the resident sees through its lease that it may not add risk.
 import asyncio
 import logging
 import random
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from apps.common.leases import Lease, LeaseKeeper, holder_name
 from apps.common.residents import ResidentContext, ResidentKind, in_thread, residents_registered
 from trader.config import config
 
+SWITCH_S = 0.0002  # Python would let a thread of tasks hold a desk up for 5 ms
 STOP_S = 5.0  # what a resident is given to end by itself
 CANCEL_S = 1.0
 CLOSE_S = 2.0
@@ -80,6 +82,8 @@ class ResidentHost:
             self._thread.join(STOP_S + CANCEL_S + CLOSE_S)
 
     def _run(self) -> None:
+        # the loop gives the interpreter up at each wait; tasks in other threads give it back after this at the latest
+        sys.setswitchinterval(SWITCH_S)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._main())
