@@ -9,7 +9,8 @@ def figures(state: dict[str, Any] | None) -> dict[str, str]:
     """Return what stands in the figures of an account's state; dashes without one."""
     if not state:
         return dict.fromkeys(("equity", "unrealised", "realised", "exposure", "net", "loss", "orders"), f.NONE) | {
-            "day": "waiting for the desk", "loss_limit": "no limit known", "orders_limit": "a minute",
+            "day": "waiting for the desk", "margin": f"margin {f.NONE}", "loss_limit": "no limit known",
+            "orders_limit": "a minute",
         }  # fmt: skip
     limits, equity, start = state["limits"], state["equity"], state["day_start_equity"]
     change = equity / start - 1 if start else 0.0
@@ -22,6 +23,7 @@ def figures(state: dict[str, Any] | None) -> dict[str, str]:
         "realised": f.signed(state["realised_today"]),
         "exposure": f.share(state["gross"] / equity) if equity else f.NONE,
         "net": share_signed(state["net"] / equity) if equity else f.NONE,
+        "margin": margin_words(state.get("margin"), equity),
         "loss": f.share(max(0.0, -change), 1),
         "loss_limit": f"of {_share(limits['daily_loss'])} allowed" if limits.get("daily_loss") else "no limit set",
         "orders": str(state["orders_minute"]),
@@ -29,6 +31,13 @@ def figures(state: dict[str, Any] | None) -> dict[str, str]:
         if limits.get("orders_per_minute")
         else "a minute",
     }
+
+
+def margin_words(margin: float | None, equity: float) -> str:
+    """Return what contracts bind as a share of equity; an account without contracts binds none."""
+    if margin is None or equity <= 0:
+        return "margin unknown"
+    return f"margin {f.share(margin / equity, 1)} of equity" if margin else "no margin used"
 
 
 def sparkline(points: list[tuple[Any, Any]]) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def figures_stored(account: Account) -> dict[str, Any] | None:
     names = ("equity", "cash", "unrealised", "fees", "funding", "gross", "net")
     return {
         **{name: float(getattr(row, name)) for name in names},
+        "margin": None if row.margin is None else float(row.margin),
         "account_id": account.pk,
         "realised_today": float(row.realised - (start.realised if start else Decimal(0))),
         "drawdown": 0.0,

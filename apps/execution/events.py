@@ -118,7 +118,10 @@ class CommandChanged(Message):
 
 
 class AccountState(Message):
-    """The account's figures by the core's accounting, in the account's currency; exposures as amounts."""
+    """The account's figures by the core's accounting, in the account's currency; exposures as amounts.
+
+    `margin` is what open contracts bind at first (initial margin); None while a mark or a leverage is unknown.
+    """
 
     account_id: int
     equity: float
@@ -134,6 +137,7 @@ class AccountState(Message):
     day_start_equity: float
     market_ns: int
     limits: dict[str, float]
+    margin: float | None = None
 
 
 class DeskHealth(Message):

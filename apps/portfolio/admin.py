@@ -171,6 +171,6 @@ class CashMovementAdmin(BookAdmin):
 class EquitySnapshotAdmin(BookAdmin):
     """Equity over the market's time."""
 
-    list_display = ("market_at", "account", "equity", "cash", "realised", "unrealised", "fees", "funding")
+    list_display = ("market_at", "account", "equity", "cash", "realised", "unrealised", "fees", "funding", "margin")
     list_select_related = ("account",)
     ordering = ("-market_at",)

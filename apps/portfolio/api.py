@@ -13,7 +13,7 @@ from apps.portfolio.models import Account, EquitySnapshot, Position
 from apps.users.selectors import bearer
 
 router = Router(tags=["portfolio"])
-FIGURES = ("equity", "cash", "realised", "unrealised", "fees", "funding", "gross", "net")
+FIGURES = ("equity", "cash", "realised", "unrealised", "fees", "funding", "gross", "net", "margin")
 
 
 class AccountOut(Out):
@@ -38,6 +38,7 @@ class AccountOut(Out):
     funding: Money | None
     gross: Money | None
     net: Money | None
+    margin: Money | None = Field(description="Initial margin that contracts bind; null while it is unknown.")
 
 
 class AccountsAsked(PageAsked):
@@ -88,6 +89,7 @@ class EquityOut(Out):
     funding: Money
     gross: Money
     net: Money
+    margin: Money | None = Field(description="Initial margin that contracts bind; null while it is unknown.")
 
 
 class EquityAsked(PageAsked):

@@ -99,6 +99,9 @@ class EquitySnapshot(models.Model):
     funding = models.DecimalField(**MONEY)
     gross = models.DecimalField(help_text="Gross exposure.", **MONEY)
     net = models.DecimalField(help_text="Net exposure.", **MONEY)
+    margin = models.DecimalField(
+        null=True, help_text="Initial margin that contracts bind; none while a mark or a leverage is unknown.", **MONEY
+    )
 
     class Meta:
         ordering = ["account", "market_at"]

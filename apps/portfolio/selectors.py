@@ -32,6 +32,7 @@ class AccountFigures:
     funding: Decimal
     gross: Decimal
     net: Decimal
+    margin: Decimal | None
     day_start_equity: Decimal
     realised_today: Decimal
     peak_equity: Decimal
@@ -143,7 +144,7 @@ def equity_curve(
 
 
 def _figures(row: EquitySnapshot) -> AccountFigures:
-    names = ("equity", "cash", "realised", "unrealised", "fees", "funding", "gross", "net")
+    names = ("equity", "cash", "realised", "unrealised", "fees", "funding", "gross", "net", "margin")
     start = row.first_equity if row.before_equity is None else row.before_equity
     realised = row.first_realised if row.before_realised is None else row.before_realised
     return AccountFigures(

@@ -32,6 +32,7 @@ export class Figures {
     this.cell("exposure", share(state.equity ? state.gross / state.equity : null));
     const net = state.equity ? state.net / state.equity : 0;
     this.cell("net", Math.round(net * 100) > 0 ? `+${share(net)}` : share(net));
+    this.cell("margin", marginWords(state.margin, state.equity));
     this.cell("loss", share(Math.max(0, -change), 1));
     if (state.limits.daily_loss) this.cell("loss_limit", `of ${percent(state.limits.daily_loss)} allowed`);
     this.cell("orders", String(state.orders_minute));
@@ -82,6 +83,11 @@ export function bar(svg, used) {
   if (!svg || used === undefined) return;
   svg.dataset.level = used > 1 ? "past" : used >= 0.75 ? "near" : "ok";
   svg.querySelector(".at").setAttribute("width", `${(Math.min(1, Math.max(0, used)) * 100).toFixed(1)}%`);
+}
+
+function marginWords(margin, equity) {
+  if (margin === null || margin === undefined || equity <= 0) return "margin unknown";
+  return margin ? `margin ${share(margin / equity, 1)} of equity` : "no margin used";
 }
 
 function direction(before, now) {

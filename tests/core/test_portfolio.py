@@ -147,8 +147,28 @@ def test_margin_binds_the_net_notional_over_leverage():
     ledger.book_fill(1, "a", buy("3", "100"))
     ledger.book_fill(1, "b", sell("1", "100"))
     ledger.book_fill(2, "a", buy("1", "100"))
+    # 2 contracts at 110 are worth 220; a fifth of that is bound, and spot binds nothing
     assert ledger.margin({1: D(110), 2: D(100)}, {1: D(5)}) == D(44)
-    assert ledger.margin({1: D(110)}, {}) == D(220)
+    assert ledger.margin_of(1, D(120), D(10)) == D(24)
+    assert Ledger("USDT", {2: SPOT}).margin({}, {}) == 0
+
+
+def test_margin_in_another_coin_needs_its_rate():
+    ledger = Ledger("USDT", {1: Contract("linear", "BTC", "USDC", "USDC")})
+    ledger.book_fill(1, MANUAL, sell("2", "100"))
+    assert ledger.margin({1: D(110)}, {1: D(5)}, {"USDC": D("1.1")}) == D("48.4")
+    with pytest.raises(AccountingError, match="no rate for USDC"):
+        ledger.margin({1: D(110)}, {1: D(5)})
+
+
+@pytest.mark.parametrize("leverage", [{}, {1: D(0)}, {1: D(-5)}, {1: D("NaN")}])
+def test_margin_is_unknown_while_the_leverage_is(leverage):
+    ledger = Ledger("USDT", {1: LINEAR})
+    ledger.book_fill(1, MANUAL, buy("1", "100"))
+    with pytest.raises(AccountingError, match="leverage is unknown"):
+        ledger.margin({1: D(100)}, leverage)
+    ledger.book_fill(1, MANUAL, sell("1", "100"))
+    assert ledger.margin({}, leverage) == 0
 
 
 AMOUNT = st.decimals("0.00001", "1000", places=5)

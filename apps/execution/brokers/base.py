@@ -115,11 +115,18 @@ class VenueFunding(msgspec.Struct, frozen=True):
 
 
 class VenuePosition(msgspec.Struct, frozen=True):
-    """A contract position, signed: below zero is short."""
+    """A contract position, signed: below zero is short.
+
+    `initial_margin` is what the venue binds for it at `mark_price`, in the settle currency, without orders. None is
+    what the venue does not tell.
+    """
 
     venue_symbol: str
     quantity: Decimal
     average_price: Decimal
+    leverage: Decimal | None = None
+    mark_price: Decimal | None = None
+    initial_margin: Decimal | None = None
 
 
 class VenueBalance(msgspec.Struct, frozen=True):

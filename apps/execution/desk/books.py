@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from apps.execution.brokers.base import Market, VenueFill, VenueOrder
+from apps.execution.brokers.base import Market, VenueFill, VenueOrder, VenuePosition
 from apps.execution.desk.model import DeskOrder
 from apps.execution.origins import Origin
 from apps.execution.states import OrderState, observe
@@ -33,6 +33,7 @@ class Books:
     open: dict[str, DeskOrder] = field(default_factory=dict)
     by_venue_id: dict[str, DeskOrder] = field(default_factory=dict)
     marks: dict[int, Decimal] = field(default_factory=dict)
+    leverage: dict[int, Decimal] = field(default_factory=dict)  # of contracts, as the venue told it last
     opened_ns: dict[tuple[int, str], int] = field(default_factory=dict)
     seen_fills: set[str] = field(default_factory=set)
     cash_fees: dict[str, Decimal] = field(default_factory=dict)
@@ -168,6 +169,14 @@ class Books:
         """Take a price as mark where there is none yet."""
         if price > 0:
             self.marks.setdefault(instrument_id, Decimal(repr(price)))
+
+    def leverage_take(self, positions: Iterable[VenuePosition]) -> None:
+        """Take over the leverage that the venue sets for its positions; what it does not tell stays as it was."""
+        told = {one.venue_symbol: one.leverage for one in positions}
+        for instrument_id, market in self.markets.items():
+            leverage = told.get(market.venue_symbol) if market.kind == "linear" else None
+            if leverage is not None:
+                self.leverage[instrument_id] = leverage
 
     # Figures
 

@@ -49,6 +49,14 @@ class Accounts:
         except AccountingError:
             return None
 
+    def margin(self) -> Decimal | None:
+        """Initial margin that contracts bind; None while a mark or a leverage is missing, 0 without contracts."""
+        books = self._core.books
+        try:
+            return books.ledger.margin(books.marks, books.leverage, books.rates())
+        except AccountingError:
+            return None
+
     def equity(self) -> float:
         """Equity in the account's currency; NaN when unknown."""
         found = self.figures()

@@ -100,6 +100,7 @@ class Health:
             (
                 minute * MINUTE_NS, core.now_ns(), figures.equity, figures.cash, figures.realised,
                 figures.unrealised, figures.fees, figures.funding, figures.gross, figures.net,
+                self.accounts.margin(),
             )
         )  # fmt: skip
 
@@ -180,6 +181,7 @@ class Health:
         figures = self.accounts.figures()
         day = self.accounts.day
         profit = self.accounts.profit_of_day()
+        margin = self.accounts.margin()
         return AccountState(
             account_id=core.account.id,
             equity=_number(figures.equity if figures else None),
@@ -195,6 +197,7 @@ class Health:
             day_start_equity=0.0 if isnan(day.equity) else day.equity,
             market_ns=core.market_ns,
             limits=self.guard.account_limits(),
+            margin=None if margin is None else float(margin),
         )
 
 

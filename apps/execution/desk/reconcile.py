@@ -1,7 +1,8 @@
 """Our books beside the venue's: at the start before anything is decided, then every 15 s by the wall clock.
 
 Executions are booked first, up to the newest of the answer; then quantities must be equal exactly, and cash within
-1e-9 of equity. A difference seen twice is booked as an adjustment to `unattributed`: the venue wins.
+1e-9 of equity. A difference seen twice is booked as an adjustment to `unattributed`: the venue wins. Margin is compared
+at the venue's mark and shown where it differs; it is no booking, so nothing adjusts it.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.ask import Asker, window_s
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
+from apps.execution.desk.margins import margin_differences
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
@@ -47,6 +49,7 @@ class _Answer:
 
     open_orders: list[VenueOrder]
     differences: list[Difference]
+    margins: list[Difference]
     is_settled: bool
 
 
@@ -98,7 +101,7 @@ class Reconciler:
         confirmed = [one for one in second.differences if one.key in {earlier.key for earlier in first.differences}]
         self._adjuster.adjust(confirmed)
         self._core.journal.booked(self._core.journal.waiting())
-        await self._record([*confirmed, *self._asker.lost()], started, is_startup=True)
+        await self._record([*confirmed, *second.margins, *self._asker.lost()], started, is_startup=True)
         await self._writer.flush()
 
     async def _doubtful_asked(self) -> None:
@@ -157,7 +160,7 @@ class Reconciler:
         shown = [one for one in answer.differences if one not in confirmed]
         self._adjuster.adjust(confirmed)
         await self._journal_settle()
-        await self._record([*confirmed, *shown, *self._asker.lost()], started, is_startup=False)
+        await self._record([*confirmed, *shown, *answer.margins, *self._asker.lost()], started, is_startup=False)
         self._core.unblock(Blocker.RECONCILE)
         self.wall_at = time.monotonic()
 
@@ -170,10 +173,12 @@ class Reconciler:
             )
             await self._executions()
             if version == self._fills.version and not self._tracker.in_flight():
+                self._core.books.leverage_take(positions)
                 differences = book_differences(self._core, positions, balances)
-                return _Answer(open_orders, differences, is_settled=True)
+                margins = margin_differences(self._core.books, positions)
+                return _Answer(open_orders, differences, margins, is_settled=True)
             await asyncio.sleep(0.05)
-        return _Answer(open_orders, [], is_settled=False)
+        return _Answer(open_orders, [], [], is_settled=False)
 
     async def _open_orders(self) -> list[VenueOrder]:
         kinds = sorted({market.kind for market in self._core.books.markets.values()})

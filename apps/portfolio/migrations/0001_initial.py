@@ -93,6 +93,7 @@ class Migration(migrations.Migration):
                 ('funding', models.DecimalField(decimal_places=18, default=0, max_digits=38)),
                 ('gross', models.DecimalField(decimal_places=18, default=0, help_text='Gross exposure.', max_digits=38)),
                 ('net', models.DecimalField(decimal_places=18, default=0, help_text='Net exposure.', max_digits=38)),
+                ('margin', models.DecimalField(decimal_places=18, default=0, help_text='Initial margin that contracts bind; none while a mark or a leverage is unknown.', max_digits=38, null=True)),
                 ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='equity', to='portfolio.account')),
             ],
             options={

@@ -44,14 +44,15 @@ ON CONFLICT (account_id, kind, venue_id) DO NOTHING
 """
 EQUITY = """
 INSERT INTO portfolio_equitysnapshot (account_id, market_at, wall_at, equity, cash, realised, unrealised, fees, funding,
-                                      gross, net)
+                                      gross, net, margin)
 SELECT %(account)s, given.*
 FROM unnest(%(c0)s::timestamptz[], %(c1)s::timestamptz[], %(c2)s::numeric[], %(c3)s::numeric[], %(c4)s::numeric[],
-            %(c5)s::numeric[], %(c6)s::numeric[], %(c7)s::numeric[], %(c8)s::numeric[], %(c9)s::numeric[]) AS given
+            %(c5)s::numeric[], %(c6)s::numeric[], %(c7)s::numeric[], %(c8)s::numeric[], %(c9)s::numeric[],
+            %(c10)s::numeric[]) AS given
 ON CONFLICT (account_id, market_at) DO UPDATE SET
   wall_at = excluded.wall_at, equity = excluded.equity, cash = excluded.cash, realised = excluded.realised,
   unrealised = excluded.unrealised, fees = excluded.fees, funding = excluded.funding, gross = excluded.gross,
-  net = excluded.net
+  net = excluded.net, margin = excluded.margin
 """
 
 
@@ -82,10 +83,10 @@ async def movements_add(connection: Any, account_id: int, rows: Iterable[Row]) -
 async def equity_put(connection: Any, account_id: int, rows: Iterable[Row]) -> None:
     """Write equity snapshots; a second one of the same market moment replaces the first.
 
-    A row is (market_ns, wall_ns, equity, cash, realised, unrealised, fees, funding, gross, net).
+    A row is (market_ns, wall_ns, equity, cash, realised, unrealised, fees, funding, gross, net, margin or None).
     """
     newest = {row[0]: (_moment(row[0]), _moment(row[1]), *map(_exact, row[2:])) for row in rows}
-    await _put(connection, EQUITY, account_id, newest.values(), 10)
+    await _put(connection, EQUITY, account_id, newest.values(), 11)
 
 
 def ledger_transfer(account: Account, old_owner: str, new_owner: str) -> int:

@@ -16,6 +16,7 @@ from apps.execution.events import AccountState, DeskHealth
 from apps.market.events import FeedHealth, MarketClock
 from apps.market.selectors import BAR_DTYPE
 from apps.market.storage.writer import bars_write
+from apps.portfolio.models import EquitySnapshot
 from apps.strategies.events import SIGNALS, SignalChanged
 from apps.strategies.models import Decision
 from tests.apps.dashboard.conftest import NOW
@@ -96,6 +97,20 @@ def test_figures_say_loss_against_its_limit_and_net_with_its_sign():
     assert figures.figures(None)["day"] == "waiting for the desk"
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"margin": 12_345.0}, "margin 12.3\u202f% of equity"),
+        ({"margin": 0.0}, "no margin used"),
+        ({"margin": None}, "margin unknown"),
+        ({"margin": 10.0, "equity": 0.0}, "margin unknown"),
+    ],
+)
+def test_margin_is_a_share_of_equity_none_for_spot_and_unknown_is_not_zero(state, words):
+    assert figures.figures({**ACCOUNT, **state})["margin"] == words
+    assert figures.figures(None)["margin"] == "margin –"
+
+
 def test_curve_fills_its_box_and_a_single_point_is_none():
     assert figures.sparkline([(None, 1), (None, 3), (None, 2)])["points"] == "0.00,12.00 50.00,0.00 100.00,6.00"
     assert figures.sparkline([(None, 1)])["points"] == ""
@@ -111,12 +126,28 @@ def test_strip_is_drawn_from_the_newest_states(desk, as_role):
             (f"health.desk.{key}", DeskHealth(key, "trading", "", 0.0, NS, 3.1, NS, NS)),
             (f"account.{key}", AccountState(
                 key, 104_212.37, 60_000.0, 1272.1, 186.4, 12.0, 0.0, 39_600.0, 12_500.0, 0.018, 6, 102_753.1, NS,
-                {"gross_exposure": 0.75})),
+                {"gross_exposure": 0.75}, 13_026.55)),
         ]
     )  # fmt: skip
     html = as_role("viewer").get("/").content.decode()
-    for text in ("2 live · 14 ms", "trading · 3.1 ms", "2018-04-04 14:32:11 UTC · replay 60×", "104,212.37", "+186.40"):
+    for text in (
+        "2 live · 14 ms",
+        "trading · 3.1 ms",
+        "2018-04-04 14:32:11 UTC · replay 60×",
+        "104,212.37",
+        "+186.40",
+        "margin 12.5\u202f% of equity",
+    ):
         assert text in html, text
+
+
+@pytest.mark.parametrize(
+    ("margin", "words"), [(0, "no margin used"), (None, "margin unknown"), (10_142, "margin 10.0")]
+)
+def test_a_page_without_a_live_desk_tells_the_margin_of_the_last_snapshot(desk, as_role, margin, words):
+    EquitySnapshot.objects.update(margin=margin)
+    html = as_role("viewer").get("/").content.decode()
+    assert f">{words}" in html.partition('data-figure="margin"')[2][:200]
 
 
 def test_without_the_bus_pages_say_unknown(desk, as_role, settings, monkeypatch):

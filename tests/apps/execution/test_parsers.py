@@ -109,7 +109,12 @@ def test_funding_that_was_paid_is_negative() -> None:
 
 
 def test_a_short_position_is_below_zero_and_an_empty_account_has_no_coins() -> None:
-    assert parsers.position_parse({"symbol": "X", "size": "2", "side": "Sell", "avgPrice": ""}).quantity == D(-2)
+    short = parsers.position_parse({"symbol": "X", "size": "2", "side": "Sell", "avgPrice": ""})
+    assert (short.quantity, short.leverage, short.mark_price, short.initial_margin) == (D(-2), None, None, None)
+    terms = {"symbol": "X", "size": "2", "side": "Buy", "leverage": "10", "markPrice": "110.5", "positionIM": "22.1"}
+    told = parsers.position_parse(terms)
+    assert (told.leverage, told.mark_price, told.initial_margin) == (D(10), D("110.5"), D("22.1"))
+    assert parsers.position_parse({**terms, "positionIMByMp": "22.3"}).initial_margin == D("22.3")
     assert parsers.balances_parse({"list": []}) == []
 
 

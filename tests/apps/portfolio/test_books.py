@@ -85,12 +85,17 @@ def test_an_opening_balance_needs_no_instrument(account):
 
 def test_the_later_equity_of_a_moment_holds(account):
     def row(equity):
-        return (NS, NS + 5, D(equity), D(1), D(2), D(3), D(4), D(5), D(6), D(-7))
+        return (NS, NS + 5, D(equity), D(1), D(2), D(3), D(4), D(5), D(6), D(-7), D(equity) / 8)
 
     run(lambda c: services.equity_put(c, account.pk, [row(100), row(101)]))
     run(lambda c: services.equity_put(c, account.pk, [row(102)]))
     snapshot = EquitySnapshot.objects.get()
-    assert (snapshot.equity, snapshot.net, snapshot.gross) == (102, -7, 6)
+    assert (snapshot.equity, snapshot.net, snapshot.gross, snapshot.margin) == (102, -7, 6, D("12.75"))
+
+
+def test_a_margin_that_is_unknown_stays_unknown(account):
+    run(lambda c: services.equity_put(c, account.pk, [(NS, NS, *map(D, range(8)), None)]))
+    assert EquitySnapshot.objects.get().margin is None
 
 
 def test_writing_nothing_asks_nothing(account):

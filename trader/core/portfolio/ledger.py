@@ -119,15 +119,30 @@ class Ledger:
         return self.figures(marks, rates).equity
 
     @exact
-    def margin(self, marks: Mapping[int, Decimal], leverage: Mapping[int, Decimal]) -> Decimal:
-        """Initial margin that open contracts bind: net notional over leverage (1 where none is given)."""
+    def margin(
+        self,
+        marks: Mapping[int, Decimal],
+        leverage: Mapping[int, Decimal],
+        rates: Mapping[str, Decimal] | None = None,
+    ) -> Decimal:
+        """Initial margin that open contracts bind, in the account's currency; 0 where none is open.
+
+        Raises AccountingError where a mark, a leverage or a rate of what is held is missing or not above zero.
+        """
+        known = {self.currency: Decimal(1), **(rates or {})}
         bound = ZERO
         for instrument in {of for of, _ in self.positions if self._contract(of).kind == "linear"}:
-            quantity = self.net_quantity(instrument)
-            if quantity:
-                notional = abs(quantity) * _mark(marks, instrument) * self._contract(instrument).multiplier
-                bound += notional / leverage.get(instrument, Decimal(1))
+            if self.net_quantity(instrument):
+                held = self.margin_of(instrument, _mark(marks, instrument), leverage.get(instrument))
+                bound += held * _rate(known, self._contract(instrument).settle)
         return bound
+
+    @exact
+    def margin_of(self, instrument: int, mark: Decimal, leverage: Decimal | None) -> Decimal:
+        """Initial margin of one contract's net position, in its settle currency: notional over leverage."""
+        if leverage is None or not leverage.is_finite() or leverage <= 0:
+            raise AccountingError(f"instrument {instrument} is held and its leverage is unknown (got {leverage})")
+        return abs(self.net_quantity(instrument)) * mark * self._contract(instrument).multiplier / leverage
 
     def _valued(
         self, instrument: int, position: Position, marks: Mapping[int, Decimal], rates: Mapping[str, Decimal]

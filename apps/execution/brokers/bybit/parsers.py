@@ -141,6 +141,9 @@ def position_parse(row: Mapping[str, Any]) -> VenuePosition:
         venue_symbol=row["symbol"],
         quantity=-size if row.get("side") == "Sell" else size,
         average_price=amount(row.get("avgPrice")),
+        leverage=amount_or_none(row.get("leverage")),
+        mark_price=amount_or_none(row.get("markPrice")),
+        initial_margin=amount_or_none(row.get("positionIMByMp") or row.get("positionIM")),
     )
 
 
