@@ -1,6 +1,7 @@
 """Who may open a socket: by session, and by the signed cookie alone while PostgreSQL is stopped."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -50,21 +51,19 @@ async def hub():
 
 
 @pytest.fixture
-def gone():
-    """Return a switch: `down()` leads every new connection to where nobody listens, `up()` back again."""
+def gone(monkeypatch):
+    """Return a switch: `down()` leads every question to where nobody listens, `up()` back again."""
     place = connections["default"].settings_dict
     kept = dict(place)
 
-    def down() -> None:
-        connections["default"].close()
-        place.update({"HOST": "127.0.0.1", "PORT": "1"})
+    def lead(**where: str) -> None:
+        place.update(kept | where)
+        sockets._threads.submit(connections.close_all).result(10)  # a thread keeps the connection it has
 
-    def up() -> None:
-        connections["default"].close()
-        place.update(kept)
-
-    yield SimpleNamespace(down=down, up=up)
-    up()
+    monkeypatch.setattr(sockets, "_threads", ThreadPoolExecutor(1))
+    yield SimpleNamespace(down=lambda: lead(HOST="127.0.0.1", PORT="1"), up=lead)
+    lead()
+    sockets._threads.shutdown()
 
 
 async def test_the_session_opens_the_socket_and_the_cookie_alone_does_not(hub, people):
