@@ -53,13 +53,10 @@ def chromium() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests side by side, those with whole stacks go one after the other, and the rest file by file.
-
-    Two stacks at once leave neither the time that leases, windows and pauses are about.
-    """
-    for item in items:
-        is_heavy = item.get_closest_marker("stack") or item.get_closest_marker("browser")
-        item.add_marker(pytest.mark.xdist_group("stacks" if is_heavy else item.location[0]))
+    """The pages' own stack lives as long as its package: what uses it comes last, so that it stands beside no other."""
+    items.sort(
+        key=lambda item: item.location[0].startswith("tests/e2e") and "stack" in getattr(item, "fixturenames", ())
+    )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadgroup"]
+# whole stacks go one after the other: two at once leave neither the time that leases, windows and pauses are about
+LIGHT = ["-n", "2", "--dist", "loadfile", "-m", "not stack and not browser", "tests"]
+HEAVY = ["-m", "stack or browser", "tests"]
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
 QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]
@@ -48,7 +50,7 @@ def quick() -> int:
 def full() -> int:
     """Everything. In CI with coverage, and a skip fails."""
     if not os.environ.get("QD_CI"):
-        return _all(("all tests", [*PYTEST, *SIDE_BY_SIDE, "tests"], {}))
+        return _all(("light tests", [*PYTEST, *LIGHT], {}), ("whole stacks", [*PYTEST, *HEAVY], {}))
     core = _all(
         ("the core, kernels as plain Python", _coverage("core", "trader/core", ["tests/core", "tests/lookahead"]),
          {"NUMBA_DISABLE_JIT": "1"}),
@@ -56,7 +58,8 @@ def full() -> int:
         (f"coverage of trader/core, at least {CORE_COVERAGE} %", _report("core", CORE_COVERAGE), {}),
     )  # fmt: skip
     return core or _all(
-        ("all tests", _coverage("apps", "apps", [*SIDE_BY_SIDE, "tests"]), {}),
+        ("light tests", _coverage("apps", "apps", LIGHT), {}),
+        ("whole stacks", _coverage("apps", "apps", HEAVY), {}),
         ("putting the parts of the coverage together", _combine("apps"), {}),
         (f"coverage of apps, at least {APPS_COVERAGE} %", _report("apps", APPS_COVERAGE), {}),
     )

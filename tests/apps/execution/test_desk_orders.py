@@ -16,7 +16,7 @@ from apps.execution.services import (
     position_close,
 )
 from apps.market.models import Instrument
-from apps.portfolio.models import Account, EquitySnapshot
+from apps.portfolio.models import Account
 from apps.risk.models import Refusal
 from apps.risk.services import kill_engage, limit_set
 from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
@@ -76,16 +76,16 @@ async def test_a_manual_position_is_protected_and_closed_on_request() -> None:
 
 
 async def test_an_order_over_its_limit_is_refused_with_the_number_and_every_check() -> None:
-    async with living() as made:
+    async with living(desk=False) as made:
         account, instrument = await of(made)
         await sync_to_async(limit_set)(check_name="order_notional", value=500, by="tester", account=account)
-        await made.until(
-            lambda: made.parts.guard.account_limits().get("order_notional") == 500, what="the limit is known"
-        )
-        async with asyncio.timeout(LONG_S):
-            while not await EquitySnapshot.objects.filter(account=account).aexists():
-                await asyncio.sleep(0.05)  # a preview counts with the account's newest figures
+        await made.desk_start()
+        await made.minutes(WARM + 1)  # figures are kept minute by minute
         preview = await sync_to_async(manual_order_preview)(account, instrument, "buy", "limit", "9", "90")
+        async with asyncio.timeout(LONG_S):
+            while preview.refused_by == "complete":  # it counts with the account's newest figures, once there are any
+                await asyncio.sleep(0.05)
+                preview = await sync_to_async(manual_order_preview)(account, instrument, "buy", "limit", "9", "90")
         assert (preview.cost, preview.refused_by) == (810, "order_notional")
         refused = await command(made, "order", instrument_id=instrument.pk, side="buy", kind="limit",
                                 quantity="9", price="90")  # fmt: skip
