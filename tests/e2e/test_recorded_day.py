@@ -257,8 +257,10 @@ def figures(stack) -> tuple:
     )[0]
 
 
-def newest_epoch(stack) -> tuple:
-    return stack.query(
+def newest_epoch(stack) -> tuple | None:
+    """The current epoch's number and its orders; None while its account is being made."""
+    found = stack.query(
         """select e.number, count(o.id) from market_epoch e join portfolio_account a on a.epoch_id = e.id
            left join execution_order o on o.account_id = a.id where e.is_current group by 1"""
-    )[0]
+    )
+    return found[0] if found else None
