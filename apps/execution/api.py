@@ -198,7 +198,7 @@ FILLS = Listing(
 @router.get("/fills", auth=bearer.READ, response=answers(page_schema(FillOut)), summary="Fills")
 def fills(request: HttpRequest, asked: Query[FillsAsked]) -> HttpResponse:
     """Return fills in the order in which they were booked, newest first."""
-    return FILLS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return FILLS.page(asked)
 
 
 class CommandOut(Out):

@@ -100,7 +100,7 @@ INSTRUMENTS = Listing(
 @router.get("/instruments", auth=bearer.READ, response=answers(page_schema(InstrumentOut)), summary="Instruments")
 def instruments(request: HttpRequest, asked: Query[InstrumentsAsked]) -> HttpResponse:
     """Return instruments by venue and symbol, with the terms that hold now."""
-    return INSTRUMENTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return INSTRUMENTS.page(asked)
 
 
 @router.get(

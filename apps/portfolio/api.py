@@ -72,7 +72,7 @@ ACCOUNTS = Listing(
 @router.get("/accounts", auth=bearer.READ, response=answers(page_schema(AccountOut)), summary="Accounts")
 def accounts(request: HttpRequest, asked: Query[AccountsAsked]) -> HttpResponse:
     """Return accounts, newest first, with the newest figures of each."""
-    return ACCOUNTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return ACCOUNTS.page(asked)
 
 
 class EquityOut(Out):
@@ -121,7 +121,7 @@ EQUITIES = Listing(
 @router.get("/equity", auth=bearer.READ, response=answers(page_schema(EquityOut)), summary="Equity over time")
 def equity(request: HttpRequest, asked: Query[EquityAsked]) -> HttpResponse:
     """Return an account's equity snapshots, newest first."""
-    return EQUITIES.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return EQUITIES.page(asked)
 
 
 class PositionOut(Out):

@@ -84,7 +84,7 @@ LIMITS = Listing(
 @router.get("/limits", auth=bearer.READ, response=answers(page_schema(LimitOut)), summary="Limits")
 def limits(request: HttpRequest, asked: Query[LimitsAsked]) -> HttpResponse:
     """Return the limits that are set."""
-    return LIMITS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return LIMITS.page(asked)
 
 
 class CheckOut(Out):
@@ -153,7 +153,7 @@ REFUSALS = Listing(
 @router.get("/refusals", auth=bearer.READ, response=answers(page_schema(RefusalOut)), summary="Refusals")
 def refusals(request: HttpRequest, asked: Query[RefusalsAsked]) -> HttpResponse:
     """Return what checks refused, newest first."""
-    return REFUSALS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return REFUSALS.page(asked)
 
 
 class KillScopeOut(Out):

@@ -128,7 +128,7 @@ DECISIONS = Listing(Decision.objects.all(), DECISION, OF_BOTH | {"outcome": ("ou
 @router.get("/signals", auth=bearer.READ, response=answers(page_schema(SignalOut)), summary="Signals")
 def signals(request: HttpRequest, asked: Query[SignalsAsked]) -> HttpResponse:
     """Return signals, newest first."""
-    return SIGNALS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return SIGNALS.page(asked)
 
 
 @router.get("/signals/{signal_id}", auth=bearer.READ, response=answers(SignalOut, 404), summary="Signal")
@@ -140,7 +140,7 @@ def signal(request: HttpRequest, signal_id: Key) -> HttpResponse:
 @router.get("/decisions", auth=bearer.READ, response=answers(page_schema(DecisionOut)), summary="Decisions")
 def decisions(request: HttpRequest, asked: Query[DecisionsAsked]) -> HttpResponse:
     """Return decisions, newest first."""
-    return DECISIONS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return DECISIONS.page(asked)
 
 
 @router.get("/decisions/{decision_id}", auth=bearer.READ, response=answers(DecisionOut, 404), summary="Decision")
@@ -197,7 +197,7 @@ DEPLOYMENTS = Listing(
 @router.get("/deployments", auth=bearer.READ, response=answers(page_schema(DeploymentOut)), summary="Deployments")
 def deployments(request: HttpRequest, asked: Query[DeploymentsAsked]) -> HttpResponse:
     """Return deployments, newest first."""
-    return DEPLOYMENTS.page(asked, asked.model_dump(exclude={"limit", "cursor"}))
+    return DEPLOYMENTS.page(asked)
 
 
 class DeploymentIn(In):

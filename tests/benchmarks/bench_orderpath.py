@@ -84,14 +84,14 @@ def _bar_to_order(floor: Floor) -> list[float]:
         for bar in body.get("data", []) if "kline.1." in frame["topic"] else []:
             if isinstance(bar, dict) and bar.get("confirm"):
                 closed[int(bar["start"])] = frame["wall_ns"]
+    sent = {one["body"].get("orderLinkId"): one["wall_ns"] for one in reversed(floor.exchange.orders_of())}
     found = []
     for order_id, bar_ms in floor.query(
         "SELECT o.client_id, (extract(epoch FROM d.bar_open) * 1000)::bigint FROM execution_order o "
         "JOIN strategies_decision d ON d.id = o.decision_id WHERE o.leg IN ('entry', 'exit')"
     ):
-        sent = [one for one in floor.exchange.orders_of() if one["body"].get("orderLinkId") == order_id]
-        if sent and int(bar_ms) in closed:
-            found.append((sent[0]["wall_ns"] - closed[int(bar_ms)]) / 1e6)
+        if order_id in sent and int(bar_ms) in closed:
+            found.append((sent[order_id] - closed[int(bar_ms)]) / 1e6)
     return found
 
 

@@ -37,6 +37,9 @@ class PageAsked(In):
     cursor: Text | None = Described(None, description="The `next` of the page before.")
 
 
+PLACE = set(PageAsked.model_fields)
+
+
 def page_schema(item: type[Out]) -> type[Out]:
     """Return the schema of a page of items."""
     next_ = (str | None, Described(description="Cursor of the next page; null on the last."))
@@ -61,9 +64,9 @@ class Listing:
         self.order = [name.removeprefix("-") for name in order]
         self.is_falling = order[0].startswith("-")
 
-    def page(self, asked: PageAsked, wanted: Mapping[str, Any]) -> HttpResponse:
-        """Answer with a page of the rows for which every filter that is not None holds."""
-        where, values = self._where(wanted)
+    def page(self, asked: PageAsked, wanted: Mapping[str, Any] | None = None) -> HttpResponse:
+        """Answer with a page of the rows for which every filter that is not None holds: what was asked, or `wanted`."""
+        where, values = self._where(asked.model_dump(exclude=PLACE) if wanted is None else wanted)
         if asked.cursor is not None:
             where.append(self._behind)
             values += cursor_read(asked.cursor, self._parsers)

@@ -36,7 +36,6 @@ class AccountInfo:
     name: str
     currency: str
     is_live: bool
-    trading_enabled: bool
     venue_id: int
     venue_code: str
     adapter: str

@@ -24,7 +24,6 @@ def account_info(account_id: int) -> AccountInfo:
         name=account.name,
         currency=account.currency,
         is_live=account.is_live,
-        trading_enabled=account.trading_enabled,
         venue_id=account.venue_id,
         venue_code=account.venue.code,
         adapter=account.venue.adapter,

@@ -175,6 +175,8 @@ async def test_unsubscribed_it_hears_no_more(hub, people):
     async with asyncio.timeout(10):
         while hub.logs.feeds:
             await asyncio.sleep(0.02)
+    await write(1, 1)
+    assert await program.socket.receive_nothing(0.5)
     await program.socket.disconnect()
 
 
