@@ -3,11 +3,12 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPS: list[tuple[str, str]] = []
+PAGES = ("tests/e2e/test_access.py", "tests/e2e/test_browser.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,10 +54,20 @@ def chromium() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The pages' own stack lives as long as its package: what uses it comes last, so that it stands beside no other."""
-    items.sort(
-        key=lambda item: item.location[0].startswith("tests/e2e") and "stack" in getattr(item, "fixturenames", ())
-    )
+    """Begin with the pages, which are the longest, so that two workers end together."""
+    items.sort(key=lambda item: item.location[0] not in PAGES)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker a file at a time; files that look at the pages of one stack go together: it starts once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByStack(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "pages" if file in PAGES else file
+
+    return ByStack(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
-# whole stacks go one after the other: two at once leave neither the time that leases, windows and pauses are about
-LIGHT = ["-n", "2", "--dist", "loadfile", "-m", "not stack and not browser", "tests"]
-HEAVY = ["-m", "stack or browser", "tests"]
+PARALLEL = ["-n", "2", "--no-loadscope-reorder"]
+LIGHT = [*PARALLEL, "-m", "not stack and not browser", "tests"]
+# never more than two stacks at once: three leave none the time that leases, windows and pauses are about
+HEAVY = [*PARALLEL, "-m", "stack or browser", "tests"]
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
 QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]

@@ -6,6 +6,7 @@ written to the file QD_DRILL_MARK, so that a drill knows that the moment came, a
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 MOMENTS = frozenset({"after_commit", "after_send", "before_booking", "after_gate"})
@@ -36,4 +37,5 @@ def _hit(moment: str, subject: str) -> None:
     os.write(descriptor, f"{moment} {subject}\n".encode())
     os.fsync(descriptor)
     os.close(descriptor)
-    os.kill(os.getpid(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
+    # to this very thread: a signal to the process may be taken by another one, and this one would go on for a moment
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP if how == "stop" else signal.SIGKILL)

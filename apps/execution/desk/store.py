@@ -129,6 +129,7 @@ class Store:
         still; nobody here waits for that.
         """
         task = asyncio.create_task(self._locked(lane, work))
+        task.add_done_callback(_looked_at)  # who asked may have left: what it raised then is of no interest
         done, _ = await asyncio.wait({task}, timeout=timeout_s)
         if not done:
             self._leave(task, self._connections.pop(lane, None))
@@ -154,8 +155,6 @@ class Store:
 
         def ended(_: object) -> None:
             self._left.discard(task)
-            if not task.cancelled():
-                task.exception()
             if connection is not None:
                 connection.pgconn.finish()
 
@@ -175,6 +174,11 @@ class Store:
             connection = self._connections[lane] = await connection_open(f"desk-{self._account_id}-{lane}")
             connection.prepare_threshold = 1
         return connection
+
+
+def _looked_at(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _written(connection: Any, sql: str, parameters: dict[str, Any], before: Sequence[Any]) -> None:
