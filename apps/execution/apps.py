@@ -11,8 +11,10 @@ class ExecutionConfig(AppConfig):
         from apps.common.residents import register_resident
         from apps.execution import events  # noqa: F401  (registers its topics)
         from apps.execution.brokers.bybit.limits import LIMITS
+        from apps.market.selectors import register_kept
 
         register_limits("bybit", LIMITS)
+        register_kept("apps.execution.selectors:instruments_ordered")
         register_resident(
             kind="desk",
             queues=("execution",),

@@ -1,5 +1,6 @@
 """Reads of execution: what a desk starts from, and what pages show."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,6 +34,14 @@ class DeskRows:
 def ns_of(moment: datetime | None) -> int:
     """Return a moment as UTC nanoseconds, exactly to the microsecond; 0 for none."""
     return 0 if moment is None else (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def instruments_ordered(venue_codes: Sequence[str]) -> set[int]:
+    """Return the ids of the instruments with an order that is open at these venues: what it fills needs its stop."""
+    open_now = Order.objects.filter(
+        state__in=OPEN, account__venue__code__in=list(venue_codes), account__epoch__is_current=True
+    )
+    return set(open_now.order_by().values_list("instrument_id", flat=True))
 
 
 def install_prefix() -> str:

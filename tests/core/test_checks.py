@@ -86,6 +86,11 @@ def test_an_order_with_an_unknown_number_is_refused_as_incomplete(field, value):
     assert refusal.name is Check.COMPLETE
 
 
+def test_what_is_not_known_is_named_and_nothing_else():
+    refusal = refusal_of(asked(state=replace(STATE, equity=nan, held=nan)))
+    assert refusal.detail == "not known yet: the account's equity, what is held"
+
+
 @pytest.mark.parametrize("field", ["equity", "mark", "held", "min_quantity", "min_notional"])
 def test_an_unknown_state_refuses(field):
     refusal = refusal_of(asked(state=replace(STATE, **{field: nan})))

@@ -50,7 +50,8 @@ class Health:
     def set(self, state: str, why: str = "") -> None:
         """Say where the desk is in its life."""
         self.state, self.why = state, why
-        self.core.lease.report(state=state, why=why)
+        shown, why = self._shown_state()
+        self.core.lease.report(state=shown, why=why)
         self.core.wake.set()
 
     async def run(self) -> None:
@@ -123,7 +124,7 @@ class Health:
         now = time.monotonic()
         lag_s = self.lag_s()
         core.lease.report(
-            state=state if self.state == "trading" else self.state,
+            state=state,
             lag_s=round(lag_s, 3),
             why=why,
             deployments={**core.code_blocks, **core.owner_blocks},

@@ -7,10 +7,8 @@ journalled locally and booked later. With the lease gone it touches only what it
 
 import asyncio
 import time
-from dataclasses import dataclass
 from decimal import Decimal
 
-import psycopg
 import structlog
 
 from apps.execution.brokers.base import Market, OrderRef, VenueOrder
@@ -21,10 +19,9 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
 from apps.execution.desk.flatten import Flattener
 from apps.execution.desk.model import MANUAL, STOP, DeskOrder
-from apps.execution.desk.store import DatabaseGone
+from apps.execution.desk.progress import Progress, Sweep
 from apps.execution.desk.writer import Writer
-from apps.execution.events import SWEEPS, SweepProgress
-from apps.execution.origins import Blocker, Origin
+from apps.execution.origins import Origin
 from trader.core.portfolio import UNATTRIBUTED
 from trader.core.types import VenueError
 
@@ -34,38 +31,6 @@ PASS_S = 0.1
 PASS_MAX_S = 2.0
 AGAIN_S = 5.0
 WHY_MOST = 200
-SWEEP = """
-    INSERT INTO execution_killsweep AS row (account_id, scope, generation, flatten, found, "left", positions_left,
-        "foreign", seconds_left, why, started_at, updated_at, finished_at)
-    VALUES (%(account_id)s, %(scope)s, %(generation)s, %(flatten)s, %(found)s, %(left)s, %(positions_left)s,
-        %(foreign)s, %(seconds_left)s, %(why)s, clock_timestamp(), clock_timestamp(),
-        CASE WHEN %(finished)s THEN clock_timestamp() END)
-    ON CONFLICT (account_id, scope, generation) DO UPDATE SET flatten = row.flatten OR excluded.flatten,
-        why = excluded.why,
-        found = greatest(row.found, excluded.found), "left" = excluded."left",
-        positions_left = excluded.positions_left, "foreign" = excluded."foreign",
-        seconds_left = excluded.seconds_left, updated_at = excluded.updated_at, finished_at = excluded.finished_at
-"""
-
-
-@dataclass
-class Sweep:
-    """One engagement at this account, and how far it is."""
-
-    scope: str
-    generation: int
-    flatten: bool
-    found: int = 0
-    left: int = 0
-    positions_left: int = 0
-    foreign: int = 0
-    seconds_left: float | None = None
-    why: str = ""
-    finished: bool = False
-    looked_at: float = 0.0
-
-    def figures(self) -> tuple[int, int, int, float | None, str, bool]:
-        return self.left, self.positions_left, self.foreign, self.seconds_left, self.why, self.finished
 
 
 class Sweeper:
@@ -78,14 +43,13 @@ class Sweeper:
     ) -> None:  # fmt: skip
         self._core = core
         self._clock = clock
-        self._writer = writer
+        self._progress = Progress(core, writer)
         self._fills = fills
         self._canceller = canceller
         self._flattener = flattener
         self._asker = asker
         self._wake = asyncio.Event()
         self._done: dict[str, Sweep] = {}
-        self._unsaved: dict[str, Sweep] = {}
         self.deployments: set[str] = set()
 
     def changed(self) -> None:
@@ -111,7 +75,7 @@ class Sweeper:
                 if self._core.lease.superseded:
                     return
                 self._begin(Sweep(record.scope, record.generation, record.flatten))
-            await self._save_unsaved()
+            await self._progress.save()
 
     def _begin(self, sweep: Sweep) -> None:
         """Work on a scope that nothing works on."""
@@ -142,7 +106,7 @@ class Sweeper:
                 await self._pass(sweep)
                 if sweep.figures() != told:
                     told = sweep.figures()
-                    await self._tell(sweep)
+                    await self._progress.tell(sweep)
                     pause = PASS_S
                 if not sweep.finished:
                     await asyncio.sleep(pause)
@@ -263,51 +227,6 @@ class Sweeper:
     def _young(self, order: DeskOrder) -> bool:
         """Its request may still be on the way; the gate stops what has not left."""
         return order.state == "created" and order.leg != STOP
-
-    async def _tell(self, sweep: Sweep) -> None:
-        event = SweepProgress(
-            account_id=self._core.account.id,
-            scope=sweep.scope,
-            generation=sweep.generation,
-            flatten=sweep.flatten,
-            found=sweep.found,
-            left=sweep.left,
-            positions_left=sweep.positions_left,
-            foreign=sweep.foreign,
-            seconds_left=sweep.seconds_left,
-            finished=sweep.finished,
-            wall_ns=self._core.now_ns(),
-        )
-        self._writer.event(SWEEPS, event)
-        self._unsaved[sweep.scope] = sweep
-        if Blocker.DATABASE not in self._core.blocks:
-            await self._save_unsaved()
-
-    async def _save_unsaved(self) -> None:
-        """Write progress rows; while the database is gone they wait, and the sweep does not."""
-        for scope, sweep in list(self._unsaved.items()):
-            try:
-                await self._core.store.query(
-                    SWEEP,
-                    {
-                        "account_id": self._core.account.id,
-                        "scope": scope,
-                        "generation": sweep.generation,
-                        "flatten": sweep.flatten,
-                        "found": sweep.found,
-                        "left": sweep.left,
-                        "positions_left": sweep.positions_left,
-                        "foreign": sweep.foreign,
-                        "seconds_left": sweep.seconds_left,
-                        "why": sweep.why,
-                        "finished": sweep.finished,
-                    },
-                )
-                if self._unsaved.get(scope) is sweep:
-                    self._unsaved.pop(scope)
-            except (DatabaseGone, psycopg.Error) as error:
-                log.warning("sweep's progress not written yet", error=str(error)[:200])
-                return
 
 
 def _may_add_risk(report: VenueOrder) -> bool:

@@ -21,6 +21,8 @@ from tests.apps.common.samples import Note, Price
 from tests.benchmarks.hub_clients import _masked
 from tests.reliability.processes import database_url
 
+# the consumer looks after connections of its thread: one that another test left there must not be forbidden to it
+pytestmark = pytest.mark.django_db
 HEADERS = [(b"host", b"127.0.0.1:8800"), (b"origin", b"http://127.0.0.1:8800")]
 
 

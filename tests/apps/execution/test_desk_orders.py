@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from apps.execution.models import DeskCommand, Order, Reconciliation
+from apps.execution.selectors import instruments_ordered
 from apps.execution.services import (
     CommandRefused,
     manual_order_preview,
@@ -15,6 +16,7 @@ from apps.execution.services import (
     order_cancel,
     position_close,
 )
+from apps.market.kept import kept_ids
 from apps.market.models import Instrument
 from apps.portfolio.models import Account
 from apps.risk.models import Refusal
@@ -47,11 +49,14 @@ async def test_a_double_click_is_one_order_and_a_cancel_takes_it_back() -> None:
         assert len(made.exchange.ledger("order")) == 1
         row = await Order.objects.select_related("account").aget()
         assert (row.owner, row.leg, row.adds_risk) == ("manual", "manual", True)
+        assert instrument.pk in await sync_to_async(kept_ids)([account.venue.code])  # collected while it is open
+        assert await sync_to_async(instruments_ordered)([account.venue.code]) == {instrument.pk}
         asked = await answered(made, await sync_to_async(order_cancel)(row, by="tester"))
         assert asked.result == "order cancelled"
         await made.parts.writer.flush()
         await row.arefresh_from_db()
         assert (row.state, row.origin) == ("cancelled", "person")
+        assert not await sync_to_async(instruments_ordered)([account.venue.code])
         with pytest.raises(CommandRefused, match="already"):
             await sync_to_async(order_cancel)(row, by="tester")
 

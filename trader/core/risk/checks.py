@@ -95,6 +95,7 @@ class _Asked:
     number: float
     limit: float | None
     at_least: bool = False
+    words: str = ""  # what a refusal says, where the two numbers do not say it
 
     def result(self) -> CheckResult:
         if self.limit is None:
@@ -105,7 +106,7 @@ class _Asked:
             return CheckResult(self.name, self.scope, self.number, self.limit, "ok")
         word = "below" if self.at_least else "above"
         detail = f"{self.number:.10g} is {word} the limit {self.limit:.10g}" if known else "a number is not known"
-        return CheckResult(self.name, self.scope, self.number, self.limit, "refused", detail)
+        return CheckResult(self.name, self.scope, self.number, self.limit, "refused", self.words or detail)
 
 
 def checks(order: OrderIntent, state: RiskState, owner: Limits, net: Limits) -> list[CheckResult]:
@@ -136,7 +137,8 @@ def _skipped(asked: _Asked) -> CheckResult:
 
 
 def _row(order: OrderIntent, state: RiskState, owner: Limits, net: Limits) -> Iterator[_Asked]:
-    yield _Asked(Check.COMPLETE, "order", _unknown_numbers(order, state), 0.0)
+    unknown = _unknown_numbers(order, state)
+    yield _Asked(Check.COMPLETE, "order", float(len(unknown)), 0.0, words=f"not known yet: {', '.join(unknown)}")
     if not order.adds_risk:
         yield _Asked(Check.HELD, "order", order.quantity, state.held)
     yield _Asked(Check.MINIMUM, "order", order.quantity, state.min_quantity, at_least=True)
@@ -176,13 +178,24 @@ def _limit_row(order: OrderIntent, state: RiskState, scope: Scope, limits: Limit
     yield _Asked(Check.DAILY_LOSS, scope, loss, limits.daily_loss)
 
 
-def _unknown_numbers(order: OrderIntent, state: RiskState) -> float:
-    """How many numbers that every check stands on are missing; anything but zero refuses."""
-    above_zero = (order.quantity, order.price, order.multiplier, order.rate, state.mark)
-    known = (state.held, state.min_quantity, state.min_notional)
-    worth = (state.equity,) if order.adds_risk else ()
-    missing = sum(not (isfinite(number) and number > 0) for number in (*above_zero, *worth))
-    return float(missing + sum(not isfinite(number) for number in known))
+def _unknown_numbers(order: OrderIntent, state: RiskState) -> list[str]:
+    """Name the numbers that every check stands on and that are missing; any refuses."""
+    above_zero = {
+        "the quantity": order.quantity,
+        "the price": order.price,
+        "the contract's multiplier": order.multiplier,
+        "the rate of the quote currency": order.rate,
+        "the market's price": state.mark,
+    }
+    if order.adds_risk:
+        above_zero["the account's equity"] = state.equity
+    known = {
+        "what is held": state.held,
+        "the venue's minimum quantity": state.min_quantity,
+        "the venue's minimum notional": state.min_notional,
+    }
+    missing = [name for name, number in above_zero.items() if not (isfinite(number) and number > 0)]
+    return missing + [name for name, number in known.items() if not isfinite(number)]
 
 
 def _share(amount: float, whole: float) -> float:
