@@ -187,7 +187,7 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/img/mark.svg"}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["/static/css/admin.css"],
+    "STYLES": ["/static/css/tokens.css", "/static/css/kill.css", "/static/css/admin.css"],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "base": {

@@ -17,7 +17,7 @@ from tests.benchmarks.table import percentile, row
 
 SECONDS = 10.0
 RATE = 10  # updates a second and instrument, 10 instruments
-UPDATES = RATE * 10
+PEERS_CLIENTS, PEERS_P99_MS = 200, 42.0  # section 5 of the peers' figures: a hub on Daphne, p99 32 to 42 ms
 LOG_RATE = 200
 TOPICS = json.dumps({"op": "sub", "topics": [f"test.quote.{i}" for i in range(10)]})
 LOG_TOPIC = json.dumps({"op": "sub", "topics": ["test.others"]})
@@ -38,7 +38,9 @@ def _ticks_rows(port: int, pid: int) -> list[dict[str, Any]]:
     hundred = _ticks(port, pid, "/ws/", 100, "hub", TOPICS)
     bare = _ticks(port, pid, "/bare/", 100, "bare", "")
     group = _ticks(port, pid, "/group/", 100, "group", "")
+    peers = _ticks(port, pid, "/bare/", PEERS_CLIENTS, "bare", "", rate=1)  # ten messages a second, as theirs
     return [
+        row("bare hub, 200 clients, 10 messages/s, p99", peers["p99"], "ms", "PEERS × 1.3", PEERS_P99_MS * 1.3),
         row("bus to browser, newest price, p99, 1 client", one["p99"], "ms", "goal", 60.0),
         row("bus to browser, newest price, p99, 100 clients", hundred["p99"], "ms", "goal", 100.0),
         row("bus to browser, the same, p99", hundred["p99"], "ms", "bare hub, same load", bare["p99"]),
@@ -79,11 +81,11 @@ def _log_rows(port: int, pid: int) -> list[dict[str, Any]]:
     ]
 
 
-def _ticks(port: int, pid: int, path: str, clients: int, how: str, ask: str) -> dict[str, float]:
-    heard, _, cpu = _measured(port, pid, path, clients, how, RATE, ask)
+def _ticks(port: int, pid: int, path: str, clients: int, how: str, ask: str, rate: int = RATE) -> dict[str, float]:
+    heard, _, cpu = _measured(port, pid, path, clients, how, rate, ask)
     ages = [(came - sent) / 1e6 for stamps in heard["stamps"] for sent, came in stamps]
     assert heard["alive"] == clients, "a socket was closed during the measurement"
-    published = UPDATES * heard["seconds"] * clients
+    published = rate * 10 * heard["seconds"] * clients
     return {
         "p50": percentile(ages, 0.5), "p99": percentile(ages, 0.99), "shown": len(ages) / published, "cpu": cpu,
     }  # fmt: skip

@@ -153,6 +153,23 @@ def test_hold_stops_everything_until_released(open_page, stack: RunningStack):
     expect(button).to_have_attribute("data-state", "ready")
 
 
+def test_the_admin_has_the_kill_switch_too(open_page, address):
+    page = open_page("/admin/risk/limit/")
+    page.locator("[data-kill=all]").hover()
+    page.mouse.down()
+    expect(page.locator("#banner")).to_contain_text("Kill switch engaged")
+    page.mouse.up()
+    page.goto(address + "/admin/")  # and another page of the admin says so as it opens
+    expect(page.locator("#banner")).to_contain_text("Kill switch engaged")
+    expect(page.locator("[data-kill=all]")).to_have_attribute("data-state", "engaged")
+    page.goto(address)
+    page.get_by_role("button", name="Release…").click()
+    page.fill("#release-reason", "the test is over")
+    page.fill("#release-password", "a quiet harbour")
+    page.get_by_role("button", name="Release", exact=True).click()
+    expect(page.locator("#banner .banner")).to_have_count(0)
+
+
 def _below_market(page: Page) -> str:
     """Return a price one per cent below the last one, which the form shows: it rests."""
     return f"{float(page.locator('#order-price').input_value()) * 0.99:.1f}"

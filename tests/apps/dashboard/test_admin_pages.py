@@ -41,6 +41,13 @@ def test_books_are_read_only(desk, as_role, rf, people, name):
     assert not page.has_delete_permission(request)
 
 
+@pytest.mark.parametrize("path", ["/admin/", "/admin/risk/limit/", "/admin/risk/limit/add/"])
+def test_every_page_has_the_kill_switch(desk, as_role, path):
+    html = as_role("admin").get(path).content.decode()
+    assert html.count('data-kill="all"') == 1
+    assert "js/kill-alone.js" in html
+
+
 def test_menu_shows_only_what_is_registered(desk, as_role):
     html = as_role("admin").get("/admin/").content.decode()
     for words in ("Universes", "Limits", "Credentials", "People", "Audit", "Back to the desk"):

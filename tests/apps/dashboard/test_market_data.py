@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 
 from apps.common.models import Job
+from apps.execution.models import Order
 from apps.market.models import Universe
 from apps.market.storage.rows import BAR_DTYPE, DIFFERED, REVISED
 from apps.market.storage.tables import PRINTS, partitions_sql, prints_partition_of
@@ -75,6 +76,8 @@ def test_data_page_marks_what_is_collected_only_because_it_is_held(desk, as_role
     assert html.count(">held<") == 1
     assert re.search(r"BTC/USDT</b></a> <span[^>]*>held<", html)
     Position.objects.update(quantity=0)
+    assert ">held<" in client.get("/data/").content.decode()  # an order is open for it
+    Order.objects.update(state="cancelled")
     assert "BTC/USDT</b></a>" not in client.get("/data/").content.decode()
 
 

@@ -102,7 +102,7 @@ def test_admin_alone_has_a_looser_policy(desk, as_role):
 
 
 @pytest.mark.parametrize(("page", "most"), [("/", 22), ("/market/bybit-sim/btc-usdt/", 16), ("/risk/", 10),
-                                            ("/strategies/", 10), ("/data/", 11), ("/operations/", 10)])  # fmt: skip
+                                            ("/strategies/", 10), ("/data/", 12), ("/operations/", 10)])  # fmt: skip
 def test_page_asks_the_database_a_fixed_number_of_times(desk, as_role, django_assert_max_num_queries, page, most):
     client = as_role("viewer")
     client.get(page)

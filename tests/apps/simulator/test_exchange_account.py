@@ -162,9 +162,9 @@ async def test_modes_that_are_not_there_are_refused_and_the_present_ones_are_no_
         await called(venue.ccxt.set_position_mode, False, SWAP)
     with pytest.raises(ccxt.BadRequest, match="110029"):
         await called(venue.ccxt.set_position_mode, True, SWAP)
-    await called(venue.ccxt.private_post_v5_account_set_margin_mode, {"setMarginMode": "REGULAR_MARGIN"})
+    await called(venue.ccxt.set_margin_mode, "cross")
     with pytest.raises(ccxt.BadRequest, match="ISOLATED_MARGIN"):
-        await called(venue.ccxt.private_post_v5_account_set_margin_mode, {"setMarginMode": "ISOLATED_MARGIN"})
+        await called(venue.ccxt.set_margin_mode, "isolated")
     assert (await called(venue.ccxt.is_unified_enabled)) == [False, True]
 
 

@@ -16,6 +16,7 @@ from apps.simulator.markets.replay import ReplayMarket
 from apps.simulator.markets.synthetic import SyntheticMarket
 from apps.simulator.public import connection as connection_module
 from apps.simulator.public.assembly import ExchangeWatch
+from apps.simulator.public.books import DEPTHS
 from apps.simulator.public.broadcast import FrameWatch
 from tests.apps.simulator.market_doubles import AT, recording
 from tests.apps.simulator.public_half import PublicHalf, running
@@ -101,22 +102,24 @@ async def test_ccxt_pro_watches_ticker_book_trades_and_candles_of_spot_and_perpe
             assert book["bids"][0][0] < book["asks"][0][0]
             trades = await client.watch_trades(symbol)
             assert trades[-1]["price"] == pytest.approx(state.last * tick, rel=0.01)
-            candles = await client.watch_ohlcv(symbol, "1m")
-            assert candles[-1][0] == state.open_ns // 10**6
+            for timeframe, minutes in (("1m", 1), ("5m", 5), ("1h", 60)):
+                candles = await client.watch_ohlcv(symbol, timeframe)
+                assert candles[-1][0] == state.open_ns // (minutes * MINUTE_NS) * minutes * 60_000
 
 
-async def test_the_book_that_ccxt_pro_keeps_from_deltas_is_the_markets_book():
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_the_book_that_ccxt_pro_keeps_from_deltas_is_the_markets_book(depth):
     async with running(_synthetic(paused=True)) as half, _pro(half) as client:
         await client.load_markets()
-        await client.watch_order_book("BTC/USDT:USDT", 50)
+        await client.watch_order_book("BTC/USDT:USDT", depth)
         until_ns = NOW + 20 * 10**9
         await half.driver.until_reached(until_ns)
         state = half.board["linear", "BTCUSDT"]
-        expected = [[ticks * 0.1, lots * 0.001] for ticks, lots in state.bids[:50]]
-        while (await client.watch_order_book("BTC/USDT:USDT", 50))["timestamp"] < state.book_ns // 10**6:
+        expected = [[ticks * 0.1, lots * 0.001] for ticks, lots in state.bids[:depth]]
+        while (await client.watch_order_book("BTC/USDT:USDT", depth))["timestamp"] < state.book_ns // 10**6:
             pass
         bids = client.orderbooks["BTC/USDT:USDT"]["bids"]
-        assert [list(level) for level in bids[:50]] == [pytest.approx(level) for level in expected]
+        assert [list(level) for level in bids] == [pytest.approx(level) for level in expected]
 
 
 async def test_updates_are_numbered_without_a_gap_and_a_new_subscriber_joins_at_the_present_number():

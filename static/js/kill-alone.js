@@ -1,4 +1,4 @@
-/* The page that stands when the database does not: the kill switch must work on it too. */
+/* Pages without the shell, which have the kill switch too: the admin, and what stands when the database does not. */
 import { killButtons, showBanner } from "./kill.js";
 
 killButtons(document);
