@@ -154,6 +154,13 @@ def test_orders_a_minute_are_counted_on_the_market_clock():
     assert replayed(bars_of(random_walk(800)), limits=Limits(orders_per_minute=5)).refusals == []
 
 
+def test_exits_and_stops_use_up_no_order_of_the_minute():
+    bars = bars_of(np.concatenate([CALM, [99.6, 99.6, 103.0, 103.0]]))
+    result = replayed(bars, LINEAR, limits=Limits(orders_per_minute=1))
+    assert result.refusals == []
+    assert [fill.leg for fill in result.fills] == ["entry", "exit", "entry"]
+
+
 def test_bars_before_the_start_warm_up_and_are_not_decided():
     bars = bars_of(random_walk(300))
     pipeline = Pipeline(STRATEGY, FAST, ["spot"])

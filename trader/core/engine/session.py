@@ -145,12 +145,13 @@ class Session:
             self._turns.pop(instrument, None)
             self.result.refusals.append((now_ns, instrument, refusal))
             return
+        if risky:  # what takes risk away is never held up by a limit, and so counts for none
+            self.book.sends.append(now_ns)
         self._send(OrderRequest(self._id(instrument, decided_ns, leg, 0), instrument, leg, side, quantity,
                                 reduce_only=reduce_only and contract.kind == "linear"))  # fmt: skip
 
     def _send(self, order: OrderRequest) -> None:
         self.book.orders[order.client_id] = order
-        self.book.sends.append(self.clock.now_ns())
         self.gateway.submit(order)
 
     def _filled(self, fill: GatewayFill, is_last: bool) -> None:

@@ -43,7 +43,7 @@ class Book:
     open risk-adding orders of the order's own side there. `gross`, `net` and `contracts` are
     exposures of all instruments in the account's currency, at their marks: absolute, signed, and
     absolute of contracts alone; `resting_gross` is the notional of every open risk-adding order.
-    `orders_last_minute` counts sends on the market clock; `day_start_equity` and `day_profit`
+    `orders_last_minute` counts sends that add risk, on the market clock; `day_start_equity` and `day_profit`
     (realised and unrealised, after fees and funding) are of the UTC market day.
     """
 
