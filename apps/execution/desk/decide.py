@@ -100,7 +100,7 @@ class Decider:
             if decided is None or decided.outcome != "signal":
                 self._writer.decision(decision)
                 continue
-            made = self._signal(deployed, decision, bar.close, turns)
+            made = self._signal(deployed, decision, bar, turns)
             if made is not None:
                 unit.decisions.append(decision)
                 unit.signals.append(self._tracker.signals[made.signal_id or 0])
@@ -163,7 +163,7 @@ class Decider:
         age_s = max(now_ns - opened_ns, 0) / 1e9
         return PositionView(float(position.quantity), float(position.average_price), age_s)
 
-    def _signal(self, deployed: Deployed, decision: DeskDecision, price: float, turns: list[Turn]) -> DeskOrder | None:
+    def _signal(self, deployed: Deployed, decision: DeskDecision, bar: Bar, turns: list[Turn]) -> DeskOrder | None:
         """Make the order of a signal, or record why there is none."""
         signal = DeskSignal(self._core.ids.take(), decision, self._core.account.id, deployed.pipeline.plan.horizon_s)
         self._tracker.signals[signal.id] = signal
@@ -171,17 +171,18 @@ class Decider:
             "signal", decision_id=str(decision.id), deployment=deployed.key, symbol=decision.symbol,
             direction=decision.direction, strength=decision.strength, reason=decision.reason,
             bar_open_ns=decision.bar_open_ns, market_ns=decision.market_ns,
+            closing_frame_wall_ns=bar.closing_frame_wall_ns, feed_wall_ns=bar.feed_wall_ns,
         )  # fmt: skip
         held = self._core.books.held(decision.instrument_id, deployed.key)
         is_held = bool(held) and not self._core.books.is_flat(decision.instrument_id, held)
         refused = self._under_way(deployed, decision)
         if refused is None:
-            made = self._exit(deployed, signal) if is_held else self._entry(deployed, signal, price)
+            made = self._exit(deployed, signal) if is_held else self._entry(deployed, signal, bar.close)
             if isinstance(made, DeskOrder):
                 signal.state = "accepted"
                 self._core.books.order_add(made)
                 if is_held and decision.direction:
-                    turns.append(Turn(deployed, signal, made, price))
+                    turns.append(Turn(deployed, signal, made, bar.close))
                 return made
             refused = made
         self.refuse(signal, refused, with_decision=True)

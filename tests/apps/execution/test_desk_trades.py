@@ -188,6 +188,9 @@ async def test_a_decision_id_follows_an_order_through_the_log_from_the_signal_to
     first = {step: steps.index(step) for step in ("signal", "order made", "order sent", "fill", "order ended")}
     assert sorted(first, key=lambda step: first[step])[:3] == ["signal", "order made", "order sent"]
     assert "order acknowledged" in steps
+    # the frame of the venue that closed the bar, and when the feed had it: from there the order is followed
+    signal = of_entry[first["signal"]]
+    assert 0 < signal["closing_frame_wall_ns"] <= signal["feed_wall_ns"]
     assert {line["level"] for line in of_entry} == {"info"}
     assert {line.get("client_id") for line in of_entry} == {None, entry.client_id}
     # and its stop, which is of the same decision
