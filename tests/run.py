@@ -67,8 +67,7 @@ def full() -> int:
 
 
 def _coverage(name: str, source: str, arguments: list[str]) -> list[str]:
-    # `--source` by environment, so that child processes of the stack measure the same
-    os.environ["QD_TEST_COVERAGE"] = name
+    # processes that a test starts are measured, too: `patch = ["subprocess"]` in pyproject.toml hands this on to them
     return [
         sys.executable, "-m", "coverage", "run", f"--data-file=.coverage.{name}", f"--source={source}",
         "--parallel-mode", "-m", *PYTEST[2:], *arguments,
