@@ -173,7 +173,10 @@ class FeedResident:
 
     async def _missing_add(self, numbers: list[int]) -> None:
         until_ns = self._collector.market_ns - self._collector.market_ns % 60_000_000_000
-        items = [self._collector.instruments[number].item for number in numbers]
+        instruments = [self._collector.instruments[number] for number in numbers]
+        for instrument in instruments:
+            instrument.builder.expect(until_ns)
+        items = [instrument.item for instrument in instruments]
         while True:
             try:
                 await self._catchup.add_missing(items, until_ns)

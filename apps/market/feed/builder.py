@@ -52,6 +52,13 @@ class BarBuilder:
         self._trade_ids: set[str] = set()
         self._trade_order: deque[str] = deque()
 
+    def expect(self, open_ns: int) -> None:
+        """Tell the first minute that the look into storage leaves to us.
+
+        An instrument that is heard only after it, because a minute passed meanwhile, then knows of its hole.
+        """
+        self.next_open_ns = self.next_open_ns or open_ns
+
     def begin(self, clock_ns: int) -> None:
         """Start, or start again after a lost connection, at this stamp.
 

@@ -1,13 +1,16 @@
 """Back-fill beside a running feed: what storage lacks, newest first, from the venue's own bars.
 
 A span is never given up while its instrument is collected: no desk decides across a hole. A venue that is away is asked
-again after at most 15 s; one that refuses, ever more slowly, down to once in five minutes, and people are told why.
+again after at most 15 s; one that refuses, or leaves minutes out of its answer, ever more slowly, down to once in five
+minutes, and people are told why. Only what is older than an instrument's oldest known bar may not be there at all: the
+venue has to say so again before it is believed.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import structlog
 
 from apps.common.errors import GovernorRefused
@@ -25,6 +28,8 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
 FIRST_REFUSED_S, LONGEST_REFUSED_S = 15.0, 300.0
 DOUBLINGS = 10  # past them a pause is at its longest; a power without end would overflow
 QUIET_TRIES = 5  # a venue that is away for so many is no news of a span yet: the feed's state says it
+OLD_END_TRIES = 1  # older than the oldest known bar: nothing, said once more, is the beginning of its history
+UNKNOWN_TRIES = 5  # of an instrument without any known bar: it may be new, or the venue may stumble
 TOLD = 3  # unfilled spans told one by one; of more only the number
 
 
@@ -37,6 +42,7 @@ class Span:
     end_ns: int = field(compare=False)
     item: Subscription = field(compare=False)
     tries: int = field(compare=False, default=0)
+    empties: int = field(compare=False, default=0)  # answers without a bar, where there may be none
 
     @property
     def words(self) -> str:
@@ -62,11 +68,12 @@ class CatchUp:
         self._spans: asyncio.PriorityQueue[Span] = asyncio.PriorityQueue()
         self._gone: set[int] = set()
         self._unfilled: dict[tuple[int, int, int], str] = {}  # span: what is told of it
+        self._oldest: dict[int, int] = {}  # instrument: the oldest open time that storage or the venue is known to have
         self.open = 0
 
     @property
     def unfilled(self) -> int:
-        """How many spans the venue refuses, or has not answered for long."""
+        """How many spans the venue refuses, leaves out, or has not answered for long."""
         return len(self._unfilled)
 
     def words(self) -> list[str]:
@@ -93,6 +100,11 @@ class CatchUp:
         start_ns -= start_ns % MINUTE_NS
         by_id = {item.instrument_id: item for item in items}
         found = await gaps_async(self._pool, self._epoch_id, list(by_id), 60, start_ns, until_ns)
+        lacks_start = {instrument_id: gap_end for instrument_id, gap_start, gap_end in found if gap_start == start_ns}
+        for instrument_id in by_id:
+            stored_ns = lacks_start.get(instrument_id, start_ns)
+            if stored_ns < until_ns:
+                self._known(instrument_id, stored_ns)
         for instrument_id, gap_start, gap_end in found:
             self.add(by_id[instrument_id], gap_start, gap_end)
 
@@ -112,7 +124,9 @@ class CatchUp:
     async def _fill(self, span: Span) -> None:
         if span.item.instrument_id in self._gone:
             return
-        page_start = max(span.start_ns, span.end_ns - PAGE * MINUTE_NS)
+        # asked again for what may not be there, it is asked for all of it: an answer tells of bars further back, too
+        page_ns = span.end_ns - span.start_ns if span.empties else PAGE * MINUTE_NS
+        page_start = max(span.start_ns, span.end_ns - page_ns)
         try:
             bars = await self._provider.klines(span.item, 60, page_start, span.end_ns)
         except VenueRefused as error:
@@ -122,9 +136,40 @@ class CatchUp:
             self._again(span, FIRST_RETRY_S, LONGEST_RETRY_S, f"waits: {error}", tell=span.tries >= QUIET_TRIES)
             return
         self._unfilled.pop(span.key, None)
-        self._recorder.add_rows(60, bars)
-        if len(bars) and page_start > span.start_ns:
-            self._put(Span(span.page + 1, span.start_ns, page_start, span.item))
+        if len(bars):
+            self._recorder.add_rows(60, bars)
+            self._given(span, np.unique(bars["open_ns"]))
+        else:
+            self._empty(span)
+
+    def _given(self, span: Span, opens: np.ndarray) -> None:
+        """Go on where an answer ends: before its oldest bar, and with every minute that it left out after that one."""
+        oldest_ns = int(opens[0])
+        self._known(span.item.instrument_id, oldest_ns)
+        for start_ns, end_ns in _left_out(opens, span.end_ns):
+            self._missing(Span(span.page, start_ns, end_ns, span.item))
+        if oldest_ns > span.start_ns:
+            self._put(Span(span.page + 1, span.start_ns, oldest_ns, span.item))
+
+    def _empty(self, span: Span) -> None:
+        """Take an answer without a bar: a hole after the oldest known bar, and before it the history's beginning."""
+        known_ns = self._oldest.get(span.item.instrument_id)
+        if known_ns is not None and known_ns < span.end_ns:
+            self._missing(replace(span, start_ns=max(known_ns, span.start_ns), empties=0))
+            if known_ns > span.start_ns:
+                self._put(Span(span.page + 1, span.start_ns, known_ns, span.item))
+        elif span.empties < (UNKNOWN_TRIES if known_ns is None else OLD_END_TRIES):
+            why = "is empty: the venue has no bar of it yet"
+            self._again(replace(span, empties=span.empties + 1), FIRST_RETRY_S, LONGEST_RETRY_S, why, tell=False)
+        else:
+            log.info("feed.backfill_ends", span=span.words, why="the venue has nothing of it, nor anything older")
+
+    def _missing(self, span: Span) -> None:
+        """Ask again for minutes that must be there: bars on both sides of them, or before them, are known."""
+        self._again(span, FIRST_RETRY_S, LONGEST_REFUSED_S, "is missing in the venue's answer")
+
+    def _known(self, instrument_id: int, open_ns: int) -> None:
+        self._oldest[instrument_id] = min(open_ns, self._oldest.get(instrument_id, open_ns))
 
     def _again(self, span: Span, first_s: float, longest_s: float, why: str, *, tell: bool = True) -> None:
         """Put a span aside for a while, and tell of it."""
@@ -134,6 +179,13 @@ class CatchUp:
         log.warning("feed.backfill_later", span=span.words, tries=span.tries + 1, again_s=delay_s, why=why)
         if tell:
             self._unfilled[span.key] = f"back-fill of {span.words} {why}; asked again every {delay_s:g} s"
-        later = Span(span.page, span.start_ns, span.end_ns, span.item, span.tries + 1)
+        later = replace(span, tries=span.tries + 1)
         self.open += 1
         asyncio.get_running_loop().call_later(delay_s, self._spans.put_nowait, later)
+
+
+def _left_out(opens: np.ndarray, end_ns: int) -> list[tuple[int, int]]:
+    """Return the spans of minutes between the first of these sorted open times and `end_ns` that are not among them."""
+    before, after = opens, np.append(opens[1:], end_ns)
+    steps = np.flatnonzero(after - before > MINUTE_NS)
+    return [(int(before[step]) + MINUTE_NS, int(after[step])) for step in steps]

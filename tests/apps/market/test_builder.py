@@ -142,6 +142,16 @@ def test_an_outage_over_minutes_is_one_hole_and_the_running_minute_waits_for_the
     assert bar.volume == 2.0
 
 
+@pytest.mark.parametrize(("minute", "holes"), [(0, []), (2, [(BASE_NS, BASE_NS + 2 * MINUTE_NS)])])
+def test_what_passes_between_the_look_into_storage_and_the_first_frame_is_a_hole(minute: int, holes: list) -> None:
+    builder = BarBuilder(7)
+    builder.expect(BASE_NS)
+    builder.begin(BASE_NS + minute * MINUTE_NS + SECOND_NS)
+    assert builder.holes == holes
+    builder.expect(BASE_NS)  # it is heard: its own minute counts
+    assert builder.next_open_ns == BASE_NS + minute * MINUTE_NS
+
+
 def test_a_reconnect_within_a_minute_leaves_no_hole_but_trusts_the_prints_no_more(builder: BarBuilder) -> None:
     builder.on_prints([_print(0, "100")], BASE_NS, 0)
     builder.begin(BASE_NS + 30 * SECOND_NS)
