@@ -32,7 +32,8 @@ peers: setup-dev ## environments of the peers that benches measure against, apar
 	@$(BIN)/python -m tests.benchmarks.peers
 
 deep: setup ## deep learning, optional
-	@$(BIN)/python -m pip install --quiet -r requirements-deep.txt
+	@printf "· installing what deep learning needs (gigabytes) "
+	@$(call install,requirements-deep.txt)
 
 # Debian's browser for the tests, where we may install it; without it the browser tests are skipped, loudly
 chromium:
@@ -48,21 +49,26 @@ $(VENV)/bin/python:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true
 
 $(RUN_STAMP): $(VENV)/bin/python requirements.txt
-	@echo "· installing what the product needs (about a minute, once)"
+	@printf "· installing what the product needs (about a minute, once) "
 	@$(call install,requirements.txt)
 	@rm -f $(VENV)/.run-*; touch $@
 
 $(DEV_STAMP): $(RUN_STAMP) requirements-dev.txt
-	@echo "· installing what the tests need"
+	@printf "· installing what the tests need "
 	@$(call install,requirements-dev.txt)
 	@rm -f $(VENV)/.dev-*; touch $@
 
 # uv is several times faster and compiles; pip does it where uv is not to be had.
 # Some machines keep Python from writing bytecode: uncompiled, the start takes four times as long.
+# Hundreds of lines of packages say less than a row of dots; what the installer complains of is printed. The dots go on
+# behind it and not the other way round, so that Ctrl-C ends the installer.
 define install
+( while kill -0 $$$$ 2>/dev/null; do printf "."; sleep 0.5; done ) & dots=$$!; trap "kill $$dots 2>/dev/null" EXIT; \
 if [ -x $(BIN)/uv ]; then VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r $(1); \
-else $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --quiet -r $(1) \
-  && PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; fi
+else $(BIN)/python -m pip install --disable-pip-version-check --quiet -r $(1) \
+  && { PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; }; fi; \
+status=$$?; kill $$dots; wait $$dots 2>/dev/null; echo; \
+[ $$status = 0 ] || echo "! $(1) could not be installed. Fix: correct what is said above, and run make again"; exit $$status
 endef
 
 clean: ## remove what was built (never the state folder)
