@@ -7,7 +7,7 @@ import pytest
 from django.core.management import get_commands
 from django.template import engines
 
-from trader.config.loader import settings_declared
+from trader.config.loader import ALIASES, settings_declared, variable_of
 from trader.config.schema import ROOT
 from trader.runtime.settings_page import page as settings_page
 
@@ -24,6 +24,14 @@ def test_every_setting_is_in_the_reference_with_variable_and_default():
 
 def test_every_setting_has_a_help_text():
     assert [name for name, _, _, text in settings_declared() if not text.strip()] == []
+
+
+def test_every_variable_of_the_example_file_is_a_setting():
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    named = [line.lstrip("#").partition("=")[0] for line in lines if "=" in line and not line.startswith("# ")]
+    declared = {variable_of(name) for name, *_ in settings_declared()} | ALIASES.keys()
+    assert len(named) > 4
+    assert sorted(set(named) - declared) == []
 
 
 def test_every_command_of_ours_is_in_the_reference():

@@ -1,7 +1,7 @@
 """Every process setting there is: name, type, default and help in one place.
 
-A setting `leases.ttl_s` is set by `leases: {ttl_s: 10}` in a YAML or JSON file of `trader/config/`
-or `.quarterdeck/config/`, or by the variable `QD_LEASES_TTL_S`.
+A setting `leases.ttl_s` is set by `leases: {ttl_s: 10}` in a YAML or JSON file of `.quarterdeck/config/`, or by the
+variable `QD_LEASES_TTL_S`, which wins. What ships is `trader/config/trader.yaml`; no other file beside it is read.
 """
 
 from pathlib import Path
