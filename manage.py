@@ -8,7 +8,7 @@ LIGHT = ("up", "status", "down", "backup", "restore", "upgrade-database", "proce
 
 
 def main() -> None:
-    """Run a command; what is wrong with the settings is said in words, without a traceback."""
+    """Run a command; what is wrong with settings, keys or servers is said in words, without a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trader.settings")
     if len(sys.argv) > 1 and sys.argv[1] in LIGHT:
         from trader.runtime.cli import main as light
@@ -19,12 +19,13 @@ def main() -> None:
 
         sys.exit(simulate(sys.argv[2:]))
     from trader.config.loader import ConfigError
+    from trader.runtime.errors import StartError
 
     try:
         from django.core.management import execute_from_command_line
 
         execute_from_command_line(sys.argv)
-    except ConfigError as error:
+    except (ConfigError, StartError) as error:
         sys.exit(str(error))
 
 

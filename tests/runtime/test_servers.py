@@ -71,6 +71,32 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, sockets):
     assert (data / "mine.txt").read_text() == "keep"
 
 
+def test_a_damaged_cluster_is_named_with_its_log_and_the_way_back(tmp_path, sockets):
+    data, log = tmp_path / "pg", tmp_path / "pg.log"
+    data.mkdir(mode=0o700)
+    (data / "PG_VERSION").write_text("18\n")  # all else is gone
+    with pytest.raises(StartError) as error:
+        EmbeddedPostgres(data, sockets, log).start()
+    assert f"postgres stopped while starting on {data}. It said: " in error.value.what
+    assert log.read_text().strip().splitlines()[-1] in error.value.what
+    assert f"read {log}" in error.value.fix
+    assert "manage.py restore" in error.value.fix
+
+
+def test_damaged_files_of_valkey_are_named_with_its_log_and_the_fix_helps(tmp_path, sockets):
+    server = EmbeddedValkey(tmp_path / "valkey", sockets, tmp_path / "valkey.log")
+    (server.data / "appendonlydir").mkdir(parents=True)
+    (server.data / "appendonlydir" / "appendonly.aof.manifest").write_text("no manifest\n")
+    with pytest.raises(StartError) as error:
+        server.start()
+    assert f"valkey stopped while starting on {server.data}. It said: " in error.value.what
+    assert f"read {server.log}" in error.value.fix
+    assert f"mv {server.data} {server.data}.broken" in error.value.fix
+    server.data.rename(f"{server.data}.broken")
+    server.start()
+    server.stop()
+
+
 def test_a_socket_path_that_is_too_long_is_refused_with_the_fix():
     with pytest.raises(StartError, match=r"93 fit(.|\n)*TMPDIR"):
         socket_folder_check(Path("/tmp") / ("x" * 100))

@@ -10,8 +10,10 @@ import time
 
 import psutil
 import pytest
+import redis
 
 from tests.stack import ROOT, RunningStack
+from trader.runtime.errors import said_last
 
 pytestmark = pytest.mark.stack
 NAMES = {"supervisor", "postgres", "valkey", "web", "worker-data", "worker-scanning", "worker-training",
@@ -35,6 +37,12 @@ def up_once(tmp_path, *arguments: str, **environment: str) -> subprocess.Complet
     base = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     env = base | {"QD_RUNTIME_STATE_DIR": str(tmp_path / "state"), "QD_RUNTIME_WEB_PORT": "0"} | environment
     command = [sys.executable, "manage.py", "up", "--plain", "--market", "none", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def manage_once(tmp_path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"QD_RUNTIME_STATE_DIR": str(tmp_path / "state")}
+    command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -114,6 +122,39 @@ def test_a_state_folder_that_is_a_file_is_named_with_the_fix(tmp_path):
     assert "Fix:" in result.stderr
 
 
+def test_an_empty_key_is_named_with_the_fix_before_anything_starts(tmp_path):
+    (tmp_path / "state" / "keys").mkdir(parents=True)
+    key = tmp_path / "state" / "keys" / "secret.key"
+    key.write_text("")
+    result = up_once(tmp_path)
+    assert result.returncode == 1
+    assert f"The key file {key} is empty" in result.stderr
+    assert "Fix: put it back from a backup" in result.stderr
+    assert not (tmp_path / "state" / "postgres").exists()
+
+
+def test_a_damaged_cluster_is_named_with_its_log(tmp_path):
+    data = tmp_path / "state" / "postgres"
+    data.mkdir(parents=True, mode=0o700)
+    (data / "PG_VERSION").write_text("18\n")
+    result = up_once(tmp_path)
+    assert result.returncode == 1
+    assert f"postgres stopped while starting on {data}" in result.stderr
+    assert f"Fix: read {tmp_path}/state/logs/postgres.log" in result.stderr
+    assert "manage.py restore" in result.stderr
+
+
+def test_a_database_that_cannot_be_prepared_is_told_with_the_whole_reason(tmp_path):
+    """What `up` hands on of the process that prepares it, here of the key that it reads: both lines."""
+    (tmp_path / "state" / "keys").mkdir(parents=True)
+    (tmp_path / "state" / "keys" / "secret.key").write_text("")
+    result = manage_once(tmp_path, "prepare")
+    assert result.returncode == 1
+    what, fix = said_last(result.stderr).splitlines()
+    assert what == f"The key file {tmp_path}/state/keys/secret.key is empty."
+    assert fix.strip().startswith("Fix: put it back from a backup")
+
+
 def test_an_open_address_without_tls_is_refused(tmp_path):
     result = up_once(tmp_path, QD_RUNTIME_BIND_HOST="0.0.0.0")
     assert result.returncode == 1
@@ -183,9 +224,7 @@ def test_a_given_server_that_does_not_answer_is_named_without_its_password(tmp_p
 
 
 def test_down_where_nothing_runs_says_so(tmp_path):
-    env = os.environ | {"QD_RUNTIME_STATE_DIR": str(tmp_path / "state")}
-    command = [sys.executable, "manage.py", "down"]
-    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    result = manage_once(tmp_path, "down")
     assert result.returncode == 0
     assert "Nothing runs" in result.stdout
 
@@ -195,6 +234,37 @@ def test_the_link_that_signs_in_is_in_no_log(stack):
     logs = list((stack.folder / "state" / "logs").iterdir())
     assert link
     assert [log.name for log in logs if link in log.read_text(errors="replace")] == []
+
+
+def test_servers_that_are_killed_are_started_again_with_their_data(stack):
+    stack.query("create table kept (n int)")
+    stack.query("insert into kept select generate_series(1, 100)")
+    with redis.Redis.from_url(stack.servers()["redis_url"]) as client:
+        client.set("kept", "1")
+        assert client.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1  # it is on disk
+    before = {row["name"]: row["pid"] for row in stack.status()["processes"]}
+    for name in ("postgres", "valkey"):
+        os.kill(before[name], signal.SIGKILL)
+
+    def again() -> dict[str, int] | None:
+        rows = {row["name"]: row for row in stack.status()["processes"] if row["name"] in ("postgres", "valkey")}
+        new = all(row["state"] == "running" and row["pid"] != before[name] for name, row in rows.items())
+        return {name: row["restarts"] for name, row in rows.items()} if new else None
+
+    restarts = stack.wait(again, "both servers run again")
+    assert set(restarts) == {"postgres", "valkey"}
+    assert min(restarts.values()) >= 1
+    assert stack.wait(lambda: stack.query("select count(*) from kept"), "the database answers") == [(100,)]
+    stack.query("drop table kept")
+    with redis.Redis.from_url(stack.servers()["redis_url"]) as client:
+        assert stack.wait(lambda: answer(client), "the bus answers") == b"1"
+
+
+def answer(client: redis.Redis) -> bytes | None:
+    try:
+        return client.get("kept")
+    except redis.RedisError:
+        return None
 
 
 # the last two end the module's stack

@@ -7,6 +7,14 @@ from pathlib import Path
 
 from trader.runtime.errors import StartError
 
+KEYS = ("secret.key", "credential.key")
+
+
+def keys_ready(state_dir: Path) -> None:
+    """Make the keys on the first run. Raises StartError for one that is empty or cannot be read."""
+    for name in KEYS:
+        key_read(state_dir, name)
+
 
 def key_read(state_dir: Path, name: str) -> str:
     """Return the key `name`, making it on the first run. Two processes that race get the same one.
@@ -14,10 +22,16 @@ def key_read(state_dir: Path, name: str) -> str:
     Raises StartError for a file without a key: a new one would make what the old one encrypted unreadable.
     """
     path = state_dir / "keys" / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        _make(path)
-    key = path.read_text().strip()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make(path)
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(
+            f"The key file {path} cannot be read or made: {error}.",
+            "make it a file of yours of mode 600, or put it back from a backup.",
+        ) from None
     if not key:
         raise StartError(
             f"The key file {path} is empty.",

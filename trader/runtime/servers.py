@@ -135,10 +135,18 @@ class EmbeddedServer:
         deadline = time.monotonic() + timeout_s
         while not answers():
             if not self.is_alive():
-                raise StartError(f"{self.name} stopped while starting: {self._log_tail()}", _fix_of(self._log_tail()))
+                said = self._log_tail()
+                raise StartError(
+                    f"{self.name} stopped while starting on {self.data}. It said: {said}", _fix_of(said, self._fix)
+                )
             if time.monotonic() > deadline:
                 raise StartError(f"{self.name} did not answer within {timeout_s:.0f} s.", f"look at {self.log}.")
             time.sleep(0.02)
+
+    @property
+    def _fix(self) -> str:
+        """What to do when it does not start, and its words are none that we know."""
+        return f"read {self.log}."
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
@@ -157,6 +165,13 @@ class EmbeddedPostgres(EmbeddedServer):
     def url(self) -> str:
         """Return the address for clients; the socket folder is private, so no password is needed."""
         return f"postgresql://quarterdeck@/quarterdeck?host={quote(str(self.sockets), safe='')}"
+
+    @property
+    def _fix(self) -> str:
+        return (
+            f"read {self.log}; if the cluster is damaged, `manage.py restore FILE --aside` brings a backup back "
+            "(docs/how-to/back-up-and-restore.md)."
+        )
 
     def start(self) -> None:
         """Make the cluster on the first run, check its version, start it, make the database."""
@@ -202,7 +217,10 @@ class EmbeddedPostgres(EmbeddedServer):
         if result.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             message = (result.stderr or result.stdout).strip()
-            raise StartError(f"PostgreSQL could not make its data folder: {message}", _fix_of(message))
+            raise StartError(
+                f"PostgreSQL could not make its data folder: {message}",
+                _fix_of(message, "correct what it names, and start again."),
+            )
         self.data.rmdir()
         fresh.rename(self.data)
 
@@ -266,6 +284,13 @@ class EmbeddedValkey(EmbeddedServer):
     def url(self) -> str:
         """Return the address for clients."""
         return f"unix://{self.path}"
+
+    @property
+    def _fix(self) -> str:
+        return (
+            f"read {self.log}; if its files are damaged, move them away: mv {self.data} {self.data}.broken "
+            "(its streams are filled again from the database)."
+        )
 
     def begin(self) -> None:
         """Start the server; it answers once it has loaded its file."""
@@ -356,9 +381,9 @@ def _connects(path: Path) -> bool:
         return False
 
 
-def _fix_of(message: str) -> str:
+def _fix_of(message: str, otherwise: str) -> str:
     if "No space left" in message:
         return "the disk is full: make room (df -h) and start again; nothing was lost."
     if "Permission denied" in message:
         return "the state folder must belong to you: chown it, or set QD_RUNTIME_STATE_DIR to a folder of yours."
-    return "read the log named above; `manage.py status` says what runs."
+    return otherwise

@@ -15,7 +15,8 @@ from typing import Any
 from trader.config import ConfigError, load
 from trader.runtime import market as markets
 from trader.runtime.aside import fresh, unfinished_refuse
-from trader.runtime.errors import StartError
+from trader.runtime.errors import StartError, said_last
+from trader.runtime.keys import keys_ready
 from trader.runtime.layout import Layout, json_read, json_write
 from trader.runtime.leftovers import leftovers_stop
 from trader.runtime.process import binding_refuse
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
         lock.acquire()
         unfinished_refuse(layout)
         _begin_anew(options, config, layout)
+        keys_ready(layout.root)
     except (StartError, ConfigError) as error:
         print(f"Quarterdeck did not start. {error}", file=sys.stderr)
         return 1
@@ -188,9 +190,10 @@ class _Up:
         # its answer stays out of the log: it holds the link that signs in
         (self.layout.logs / "prepare.out.log").write_text(result.stderr)
         if result.returncode != 0:
-            last = result.stderr.strip().splitlines()[-1:] or ["it gave no reason."]
+            what, _, fix = said_last(result.stderr).partition("Fix: ")
             raise StartError(
-                "The database could not be prepared: " + " ".join(last), f"see {self.layout.logs}/prepare.out.log"
+                f"The database could not be prepared: {what.strip()}",
+                fix.strip() or f"all of its words are in {self.layout.logs}/prepare.out.log",
             )
         prepared: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
         self.stack.market = prepared.get("market") or self.market

@@ -13,11 +13,9 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from trader.runtime.keys import key_read
+from trader.runtime.keys import keys_ready
 from trader.runtime.layout import json_write
 from trader.runtime.stack import PREPARED
-
-KEYS = ("secret.key", "credential.key")
 
 
 class Command(BaseCommand):
@@ -28,8 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         wanted = json.loads(options["options"])
-        for name in KEYS:
-            key_read(settings.STATE_DIR, name)
+        keys_ready(settings.STATE_DIR)
         self._migrate()
         found: dict[str, Any] = {}
         for config in apps.get_app_configs():  # in the order of the floors, lowest first
