@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import QuerySet
 
+from apps.portfolio.models import Account
 from apps.risk.killswitch.overview import kill_states
 from apps.risk.killswitch.reader import KillReader, Verdict
 from apps.risk.killswitch.records import scope_account, scope_deployment, scope_words
@@ -21,6 +22,7 @@ __all__ = [
     "LimitsSnapshot",
     "Verdict",
     "deployment_lineage",
+    "essentials_missing",
     "halts_of",
     "halts_open",
     "kill_states",
@@ -28,8 +30,17 @@ __all__ = [
     "scope_account",
     "scope_deployment",
     "scope_words",
+    "why_unlimited",
 ]
 NAMES = {field.name for field in fields(Limits)}
+EVERY_INSTRUMENT = -1
+# Real money never moves without these on the account's net; where several stand together, one of them will do.
+ESSENTIAL = {
+    "order size": ("order_notional",),
+    "position": ("position_notional",),
+    "gross exposure or leverage": ("gross_exposure", "leverage"),
+    "loss of the day": ("daily_loss",),
+}
 # A deployment's successors are bound by what was set for it: a change of parameters loosens nothing.
 LINE = """
 WITH RECURSIVE line (ancestor, id, key) AS (
@@ -102,6 +113,22 @@ class LimitsSnapshot:
 def limits_snapshot(account_id: int) -> LimitsSnapshot:
     """Return all limits that can bind an account, in one query."""
     return _snapshot(account_id, _query(SNAPSHOT, account_id))
+
+
+def essentials_missing(net: Limits) -> str:
+    """Say in words, with the fix, which limits that real money needs an account's net is without; empty when none."""
+    missing = [words for words, names in ESSENTIAL.items() if all(getattr(net, name) is None for name in names)]
+    if not missing:
+        return ""
+    return f"Real money needs limits; missing: {', '.join(missing)}. Add each in Admin → Limits, without a deployment."
+
+
+def why_unlimited(account: Account) -> str:
+    """Say which limits an account still needs before it trades with real money; empty when it has them.
+
+    A limit of one instrument is none of the account: it would leave the others without.
+    """
+    return essentials_missing(limits_snapshot(account.pk).net(EVERY_INSTRUMENT))
 
 
 def halts_open(account_ids: Sequence[int] | None = None) -> QuerySet[Halt]:

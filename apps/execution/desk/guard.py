@@ -10,7 +10,8 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Accounts
 from apps.execution.desk.refusal import of_words
 from apps.execution.origins import Blocker
-from apps.risk.selectors import LimitsSnapshot
+from apps.market.models import Epoch
+from apps.risk.selectors import LimitsSnapshot, essentials_missing
 from apps.risk.services import RefusalRow, refusal_of_checks
 from trader.core.risk import Limits, OrderIntent, RiskState, checks, refusal_of
 from trader.core.types import Side
@@ -48,8 +49,9 @@ class Guard:
             blocked = self._core.why_no_risk(owner, market.instrument_id)
             if blocked is not None:
                 return of_words(*blocked, **of)
-            if self.limits is None:
-                return of_words(Blocker.LIMITS, "the limits are not loaded", **of)
+            unlimited = self._why_unlimited(market.instrument_id)
+            if unlimited:
+                return of_words(Blocker.LIMITS, unlimited, **of)
         own = self.limits.owner(owner, market.instrument_id) if self.limits else Limits()
         net = self.limits.net(market.instrument_id) if self.limits else Limits()
         intent = OrderIntent(
@@ -85,6 +87,14 @@ class Guard:
         found = {name: part / whole for name, (part, whole) in shares.items() if whole > 0}
         found["orders_per_minute"] = float(book.orders_last_minute)
         return {name: (value, limits.get(name)) for name, value in found.items() if isfinite(value)}
+
+    def _why_unlimited(self, instrument_id: int) -> str:
+        """Say why an order would go out unlimited: a simulated account may do with few limits, real money may not."""
+        if self.limits is None:
+            return "the limits are not loaded"
+        account = self._core.account
+        is_real = account.is_live or account.epoch_kind == Epoch.Kind.REAL
+        return essentials_missing(self.limits.net(instrument_id)) if is_real else ""
 
     def touch(self, market: Market, side: str) -> float:
         """The price that a market order would take: the newest ask or bid, else the mark; NaN when unknown."""

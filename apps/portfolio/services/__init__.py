@@ -7,6 +7,7 @@ from apps.portfolio.services.accounts import (
     account_save,
     credential_remove,
     credential_set,
+    register_condition,
 )
 from apps.portfolio.services.books import (
     cash_put,
@@ -28,4 +29,5 @@ __all__ = [
     "ledger_transfer",
     "movements_add",
     "positions_put",
+    "register_condition",
 ]

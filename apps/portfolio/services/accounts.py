@@ -1,9 +1,11 @@
 """Accounts and their keys: made, changed and removed with an audit entry; a secret is in none of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from apps.common.audit import audit_write
 from apps.market.models import Epoch
@@ -11,6 +13,8 @@ from apps.portfolio.models import Account, Credential
 
 SIMULATED = "Simulated"
 SHOWN = ("name", "currency", "is_live", "trading_enabled", "is_active")
+Condition = Callable[[Account], str]
+_conditions: list[str] = []
 
 
 class AccountRefused(ValidationError):
@@ -60,6 +64,30 @@ def account_check(account: Account, before: Account | None) -> None:
         raise AccountRefused({"is_live": "Orders at this venue move real money: say so here before trading is on."})
     if account.trading_enabled and account.is_live and not has_credential(account):
         raise AccountRefused({"trading_enabled": "Trading needs the account's keys: add its credential first."})
+    if _is_turned_on(account, before):
+        missing = [why for path in _conditions if (why := _condition(path)(account))]
+        if missing:
+            raise AccountRefused({"trading_enabled": missing})
+
+
+def register_condition(path: str) -> None:
+    """Ask this function whenever trading with real money is turned on for an account.
+
+    `path` is a dotted path, `module:name`, of a function from an account to why it may not trade yet, in words with
+    the fix; empty when it may. Upper apps call this in `AppConfig.ready()`.
+    """
+    if path not in _conditions:
+        _conditions.append(path)
+
+
+def _condition(path: str) -> Condition:
+    return import_string(path.replace(":", "."))
+
+
+def _is_turned_on(account: Account, before: Account | None) -> bool:
+    """Whether an account begins to trade with real money by this; one that does so already is changed freely."""
+    was_on = before is not None and before.trading_enabled and before.is_live
+    return account.trading_enabled and account.is_live and not was_on
 
 
 @transaction.atomic

@@ -8,9 +8,12 @@ import pytest
 from django.db import connection
 
 from apps.common.models import AuditEntry
+from apps.market.models import Epoch
 from apps.portfolio import seed, services
 from apps.portfolio.models import Account, Credential
 from apps.portfolio.services import AccountRefused
+from apps.risk.models import Limit
+from apps.risk.services import limit_remove, limit_set
 
 pytestmark = pytest.mark.django_db
 
@@ -46,9 +49,7 @@ def test_an_account_stays_at_its_venue(account, real_venue):
         services.account_save(account, by="ann")
 
 
-def test_trading_at_a_real_venue_is_off_until_said_and_keys_are_there(real_venue):
-    from apps.market.models import Epoch
-
+def test_trading_at_a_real_venue_is_off_until_said_and_keys_and_limits_are_there(real_venue):
     epoch = Epoch.objects.create(venue=real_venue, number=0, kind=Epoch.Kind.REAL, is_current=True)
     account = services.account_for_epoch(epoch=epoch, name="mine")
     assert not account.trading_enabled
@@ -59,7 +60,15 @@ def test_trading_at_a_real_venue_is_off_until_said_and_keys_are_there(real_venue
     with pytest.raises(AccountRefused, match="credential first"):
         services.account_save(account, by="ann")
     services.credential_set(account=account, api_key="key", api_secret="secret", by="ann")
+    needed = {"order_notional": 100, "position_notional": 200, "leverage": 1, "daily_loss": "0.02"}
+    for check_name, value in needed.items():
+        with pytest.raises(AccountRefused, match=r"limits; missing: .*loss of the day. Add each in Admin"):
+            services.account_save(account, by="ann")
+        limit_set(check_name=check_name, value=value, by="ann", account=account)
     assert services.account_save(account, by="ann").trading_enabled
+    limit_remove(limit=Limit.objects.get(check_name="leverage"), by="ann")
+    account.name = "ours"
+    assert services.account_save(account, by="ann").name == "ours"  # the desk refuses new risk; the rest is changed
     with pytest.raises(AccountRefused, match="trading off"):
         services.credential_remove(account=account, by="ann")
 

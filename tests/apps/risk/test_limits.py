@@ -152,3 +152,32 @@ def test_no_row_that_applies_is_looser_than_what_binds_and_none_that_does_not_ap
                 if row.check_name == name and row.deployment_key == key and row.instrument_id in (None, of)
             ]
             assert getattr(book, name) == min(applying, default=None)
+
+
+@pytest.mark.parametrize(
+    ("net", "missing"),
+    [
+        (Limits(order_notional=1.0, position_notional=1.0, leverage=1.0, daily_loss=0.05), ""),
+        (Limits(order_notional=1.0, position_notional=1.0, gross_exposure=1.0, daily_loss=0.05), ""),
+        (Limits(order_notional=1.0, position_notional=1.0, daily_loss=0.05), "gross exposure or leverage"),
+        (
+            Limits(position_notional=1.0, leverage=1.0, net_exposure=1.0, price_collar=0.1),
+            "order size, loss of the day",
+        ),
+    ],
+)
+def test_what_real_money_needs_is_named_where_it_is_missing(net, missing):
+    words = selectors.essentials_missing(net)
+    assert words.partition("missing: ")[2].partition(".")[0] == missing
+    assert len(words) <= 200  # it goes into a refusal whole
+
+
+def test_a_limit_of_one_deployment_or_instrument_is_none_of_the_account(account, spot, deployment):
+    needed = (C.ORDER_NOTIONAL, C.POSITION_NOTIONAL, C.GROSS_EXPOSURE)
+    for check_name in needed:
+        services.limit_set(check_name=check_name, value=1, by="ann", account=account)
+    services.limit_set(check_name=C.DAILY_LOSS, value="0.1", by="ann", deployment_key=deployment.key)
+    services.limit_set(check_name=C.DAILY_LOSS, value="0.1", by="ann", account=account, instrument=spot)
+    assert "missing: loss of the day." in selectors.why_unlimited(account)
+    services.limit_set(check_name=C.DAILY_LOSS, value="0.1", by="ann")  # of every account
+    assert selectors.why_unlimited(account) == ""
