@@ -45,3 +45,4 @@ class Blocker(StrEnum):
     UNDER_WAY = "under_way"
     REVERSAL = "reversal"
     RATE = "rate"
+    GATE = "gate"

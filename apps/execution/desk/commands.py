@@ -20,7 +20,8 @@ from apps.execution.desk.core import DeskCore
 from apps.execution.desk.flatten import Flattener
 from apps.execution.desk.guard import Guard
 from apps.execution.desk.make import Wish, order_make
-from apps.execution.desk.model import MANUAL, DeskOrder
+from apps.execution.desk.model import FLATTEN, MANUAL, DeskOrder
+from apps.execution.desk.refusal import of_order, of_words
 from apps.execution.desk.send import NO_TOKEN, Sender
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
@@ -28,8 +29,9 @@ from apps.execution.desk.writer import Writer
 from apps.execution.events import COMMANDS, CommandChanged
 from apps.execution.origins import Blocker, Origin
 from apps.execution.states import OrderState
+from apps.risk.services import RefusalRow
 from trader.config import config
-from trader.core.risk import lots_down
+from trader.core.risk import Check, lots_down
 from trader.core.types import manual_client_id
 
 log = structlog.get_logger(__name__)
@@ -213,7 +215,7 @@ class Commands:
         at = float(price) if price is not None else self._guard.touch(market, side)
         refused = self._guard.ask(market, MANUAL, side, quantity, at, adds_risk=order.adds_risk)
         if market.kind == "spot" and side == "sell" and order.adds_risk:
-            raise CommandRefused("quantity: more than is held; cash spot cannot be sold short")
+            refused = self._short_on_spot(order)
         if refused is not None:
             self._writer.refusal(refused)
             raise CommandRefused(refused.detail)
@@ -221,9 +223,20 @@ class Commands:
         await self._sender.send([order])
         return order
 
+    def _short_on_spot(self, order: DeskOrder) -> RefusalRow:
+        """A strategy's wish to be short on cash spot is `flat`; a person's is refused, whatever else is against it."""
+        held = max(self._core.books.net(order.market.instrument_id), Decimal(0))
+        return of_words(
+            Check.HELD, "quantity: more than is held; cash spot cannot be sold short", account_id=order.account_id,
+            instrument_id=order.market.instrument_id, owner=order.owner, market_ns=self._core.market_ns,
+            number=order.quantity, limit=held,
+        )  # fmt: skip
+
     async def _outcome(self, order: DeskOrder) -> tuple[str, str]:
         """Wait for the venue's word, and put it into words."""
         if order.client_id not in self._core.books.orders and order.origin == NO_TOKEN:
+            if order.leg == FLATTEN:  # the sweep makes such an order again, a person's is not made again
+                self._writer.refusal(of_order(Blocker.RATE, order, order.detail, self._core.market_ns))
             return "refused", f"nothing was sent: {order.detail}; ask again"
         if order.client_id not in self._core.books.orders:
             if order.detail:

@@ -20,7 +20,8 @@ from apps.execution.desk import rows
 from apps.execution.desk.clock import VenueClock
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.crashpoints import crash_point
-from apps.execution.desk.model import DeskOrder
+from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
+from apps.execution.desk.refusal import of_order
 from apps.execution.desk.store import DatabaseGone, Unit
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
@@ -36,6 +37,8 @@ MEASURED = 512
 NO_TOKEN, HAS_ROW = Origin.RATE, Origin.DUPLICATE
 # `origin` of an order that the venue sent back without judging it: it may be sent again
 BUSY, NOT_HEARD = Origin.BUSY, Origin.CREDENTIALS
+# legs that whoever made them makes again at once: without a token none of these is a refusal yet
+TRIED_AGAIN = frozenset({STOP, FLATTEN})
 
 
 class HorizonPassed(GateRefused):
@@ -97,6 +100,8 @@ class Sender:
         order.origin = str(NO_TOKEN)
         self._core.books.order_drop(order)
         log.warning("order not made", client_id=order.client_id, why=order.detail)
+        if refused_by and order.leg not in TRIED_AGAIN:
+            self._writer.refusal(of_order(refused_by, order, order.detail, self._core.market_ns))
         signal = self._tracker.signals.pop(order.signal_id or 0, None)
         if signal is None:
             return
@@ -157,6 +162,7 @@ class Sender:
             if order.adds_risk:
                 # the row may have been committed before the connection broke: let it end as what it is
                 self._tracker.move(order, OrderState.REJECTED, Origin.DESK, f"database gone: {why}")
+                self._writer.refusal(of_order(Blocker.DATABASE, order, order.detail, self._core.market_ns))
                 continue
             order.is_journalled = True
             self._core.journal.add("order", order.client_id, row=rows.order_row(order))
@@ -243,6 +249,15 @@ class Sender:
             self._core.journal.add("refused", order.client_id, origin=origin, why=why)
         self._tracker.move(order, OrderState.REJECTED, origin, why)
 
+        if origin == Origin.GATE:
+            self._writer.refusal(of_order(Blocker.GATE, order, why, self._core.market_ns))
+
+    def _refusal_keep(self, order: DeskOrder, origin: str, why: str) -> None:
+        """Keep a refusal's reason on the local disk. A disk that fails loses the reason, not the refusal."""
+        try:
+            self._core.journal.add("refused", order.client_id, origin=origin, why=why)
+        except OSError as error:
+            log.error("refusal not journalled", client_id=order.client_id, why=why, error=str(error)[:200])
     def _unknown(self, order: DeskOrder, why: str) -> None:
         log.warning("outcome unknown, the venue will be asked", why=why)
         if order.state in (OrderState.CREATED, OrderState.SENT):
