@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
@@ -13,7 +12,8 @@ from apps.dashboard.rows import OPEN_STATES, Row, model_values
 from apps.execution.models import Fill, Order, Reconciliation
 from apps.market.models import Instrument
 from apps.market.selectors import terms_now
-from apps.portfolio.models import Account, EquitySnapshot, Position
+from apps.portfolio.models import Account, Position
+from apps.portfolio.selectors import account_figures
 from apps.risk.models import Limit, Refusal
 from apps.strategies.models import Decision, Signal
 
@@ -95,18 +95,15 @@ def counts_of(account: Account, day: datetime) -> dict[str, int]:
 
 def figures_stored(account: Account) -> dict[str, Any] | None:
     """Return the account's newest equity snapshot in the shape of its state, for when no desk tells it live."""
-    row = EquitySnapshot.objects.filter(account=account).order_by("-market_at").first()
+    row = account_figures([account.pk]).get(account.pk)
     if row is None:
         return None
-    day = row.market_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    start = EquitySnapshot.objects.filter(account=account, market_at__gte=day).order_by("market_at").first()
-    names = ("equity", "cash", "unrealised", "fees", "funding", "gross", "net")
+    names = ("equity", "cash", "unrealised", "fees", "funding", "gross", "net", "realised_today", "day_start_equity")
     return {
         **{name: float(getattr(row, name)) for name in names},
         "margin": None if row.margin is None else float(row.margin),
         "account_id": account.pk,
-        "realised_today": float(row.realised - (start.realised if start else Decimal(0))),
-        "drawdown": 0.0,
+        "drawdown": float(row.drawdown),
         "orders_minute": 0,
         "day_start_equity": float(start.equity if start else row.equity),
         "market_ns": ns_of(row.market_at),

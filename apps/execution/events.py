@@ -125,6 +125,7 @@ class AccountState(Message):
 
     account_id: int
     equity: float
+    `realised_today` is what the ledger has realised since the UTC market day began, before fees and funding.
     cash: float
     realised_today: float
     unrealised: float

@@ -19,7 +19,10 @@ POINTS = 500
 
 @dataclass(frozen=True)
 class AccountFigures:
-    """An account's newest figures, in its currency; `drawdown` is a share of the highest equity so far."""
+    """An account's newest figures, in its currency; `drawdown` is a share of the highest equity so far.
+
+    `realised` is before fees and funding; `realised_today` is what it has grown by since the UTC market day began.
+    """
 
     account_id: int
     currency: str

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import isnan
 
 from apps.execution.desk.books import MINUTE_NS
 from apps.execution.desk.core import DeskCore
@@ -25,12 +24,13 @@ MADE = """
 
 @dataclass
 class Day:
-    """What the limits of a day count from: the UTC market day's first equity, and what each owner had earned then."""
+    """What a UTC market day counts from: its first equity, what each owner had earned and the ledger realised then."""
 
     number: int = -1
     equity: float = NAN
     earned: dict[str, float] = field(default_factory=dict)
     peak: float = 0.0
+    realised: Decimal | None = None
 
 
 class Accounts:
@@ -64,14 +64,16 @@ class Accounts:
 
     def mark_day(self, market_ns: int) -> None:
         """Begin a new market day when it comes; keep the highest equity."""
-        equity = self.equity()
-        if isnan(equity):
+        figures = self.figures()
+        if figures is None:
             return
+        equity = float(figures.equity)
         self.day.peak = max(self.day.peak, equity)
         number = market_day(market_ns)
         if number != self.day.number:
             owners = {owner for _, owner in self._core.books.ledger.positions}
-            self.day = Day(number, equity, {owner: self._earned(owner) for owner in owners}, self.day.peak)
+            earned = {owner: self._earned(owner) for owner in owners}
+            self.day = Day(number, equity, earned, self.day.peak, figures.realised)
             self.day_began.set()
 
     def _earned(self, owner: str) -> float:
@@ -85,6 +87,16 @@ class Accounts:
         # a successor has its predecessors' ledger, so it counts from where they began the day
         line = self._core.lineage.get(owner, (owner,))
         return sum(self._earned(one) - self.day.earned.get(one, 0.0) for one in line)
+
+    def realised_today(self) -> float:
+        """What the ledger has realised since the market day began, before fees and funding; 0 while it is not known.
+
+        The same as `realised_today` of the portfolio's stored figures: a gain that a position carries over midnight
+        belongs to the day that closes it.
+        """
+        figures = self.figures()
+        known = figures is not None and self.day.realised is not None
+        return float(figures.realised - self.day.realised) if known else 0.0
 
     def drawdown(self) -> float:
         """Share of the highest equity that is lost now."""

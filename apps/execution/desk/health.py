@@ -181,13 +181,12 @@ class Health:
         core = self.core
         figures = self.accounts.figures()
         day = self.accounts.day
-        profit = self.accounts.profit_of_day()
         margin = self.accounts.margin()
         return AccountState(
             account_id=core.account.id,
             equity=_number(figures.equity if figures else None),
             cash=_number(figures.cash if figures else None),
-            realised_today=0.0 if isnan(profit) else profit - _number(figures.unrealised if figures else None),
+            realised_today=self.accounts.realised_today(),
             unrealised=_number(figures.unrealised if figures else None),
             fees=_number(figures.fees if figures else None),
             funding=_number(figures.funding if figures else None),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from decimal import Decimal
 
 import msgspec
 import structlog
@@ -48,6 +49,7 @@ class _Day(msgspec.Struct, frozen=True):
     equity: float
     earned: dict[str, float]
     peak: float
+    realised: Decimal | None = None
 
 
 async def begin(core: DeskCore) -> int:
@@ -123,7 +125,7 @@ async def day_restore(parts: Parts) -> None:
     )
     if found is not None:
         day = msgspec.msgpack.decode(found.body, type=_Day)
-        parts.accounts.day = Day(day.number, day.equity, dict(day.earned), day.peak)
+        parts.accounts.day = Day(day.number, day.equity, dict(day.earned), day.peak, day.realised)
     parts.accounts.mark_day(core.market_ns)
     await parts.accounts.orders_restore()
 
@@ -144,7 +146,7 @@ async def checkpoint_now(parts: Parts) -> None:
     """Save the steps' state and the day's figures; without a database the last one stays."""
     core = parts.core
     day = parts.accounts.day
-    body = msgspec.msgpack.encode(_Day(day.number, day.equity, day.earned, day.peak))
+    body = msgspec.msgpack.encode(_Day(day.number, day.equity, day.earned, day.peak, day.realised))
     epoch = core.account.epoch_id
     saved = [CheckpointToSave("desk-day", str(core.account.id), epoch, body, DAY_VERSION)]
     for deployed in parts.decider.deployments.values():
@@ -166,7 +168,8 @@ async def end_gracefully(parts: Parts) -> None:
     why = "failed" if core.failure is not None else "stopped"
     core.block(STOPPING, "the desk stops")
     await _wilful_end(core)
-    adding = core.books.resting_risk()
+    # nobody judges them again while no desk is there, and the stops that stay may close what they would reduce
+    adding = core.books.resting_unbound()
     try:
         async with asyncio.timeout(CANCEL_S):
             if adding and core.failure is None:
