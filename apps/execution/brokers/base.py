@@ -117,8 +117,8 @@ class VenueFunding(msgspec.Struct, frozen=True):
 class VenuePosition(msgspec.Struct, frozen=True):
     """A contract position, signed: below zero is short.
 
-    `initial_margin` is what the venue binds for it at `mark_price`, in the settle currency, without orders. None is
-    what the venue does not tell.
+    `initial_margin` is what the venue binds for it at `mark_price`, in the settle currency, without orders, and
+    `unrealised` what it has gained at that mark. None is what the venue does not tell.
     """
 
     venue_symbol: str
@@ -127,13 +127,15 @@ class VenuePosition(msgspec.Struct, frozen=True):
     leverage: Decimal | None = None
     mark_price: Decimal | None = None
     initial_margin: Decimal | None = None
+    unrealised: Decimal | None = None
 
 
 class VenueBalance(msgspec.Struct, frozen=True):
-    """What the account holds of one currency."""
+    """What the account holds of one currency; `equity` counts what its open contracts have gained, where it is told."""
 
     currency: str
     total: Decimal
+    equity: Decimal | None = None
 
 
 class StreamState(enum.StrEnum):

@@ -1,5 +1,6 @@
 """Differences between our books and the venue's, and the adjustments that end them: the venue wins."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import structlog
 
 from apps.execution.brokers.base import VenueBalance, VenuePosition
+from apps.execution.desk.books import Books
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
 from apps.execution.desk.model import plain
@@ -17,6 +19,8 @@ from trader.core.types import AccountingError
 log = structlog.get_logger(__name__)
 ZERO = Decimal(0)
 CASH_SHARE = Decimal("1e-9")
+FLAT = VenuePosition("", ZERO, ZERO)  # a venue lists no position of nothing: owners may yet hold against each other
+AVERAGE_STEP = Decimal("1e-8")  # a venue tells its average prices with eight places or more
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Difference:
 
 def book_differences(core: DeskCore, positions: list[VenuePosition], balances: list[VenueBalance]) -> list[Difference]:
     """Compare quantities exactly, and cash within 1e-9 of the equity."""
-    return [*_contracts(core, positions), *_currencies(core, balances)]
+    return [*_contracts(core, positions), *_currencies(core, balances, positions)]
 
 
 def _contracts(core: DeskCore, positions: list[VenuePosition]) -> list[Difference]:
@@ -61,25 +65,51 @@ def _contracts(core: DeskCore, positions: list[VenuePosition]) -> list[Differenc
     return found
 
 
-def _currencies(core: DeskCore, balances: list[VenueBalance]) -> list[Difference]:
+def _currencies(
+    core: DeskCore, balances: list[VenueBalance], positions: Sequence[VenuePosition] = ()
+) -> list[Difference]:
     theirs = {balance.currency: balance.total for balance in balances}
-    held = _held_spot(core)
+    held = held_spot(core.books)
     tolerance = CASH_SHARE * _worth(core)
     found = []
     for currency in sorted(set(theirs) | set(core.books.ledger.cash) | set(held)):
         ours = core.books.ledger.cash.get(currency, ZERO) + held.get(currency, ZERO)
         venues = theirs.get(currency, ZERO)
         allowed = ZERO if currency in held else tolerance
-        if abs(ours - venues) > allowed:
-            found.append(Difference(f"balance {currency}", ours, venues, _spot_of(core, currency), currency))
+        if abs(ours - venues) <= allowed:
+            continue
+        carried, rounded = _carried(core.books, positions, currency)
+        if abs(ours - carried - venues) > allowed + rounded:
+            spot = _spot_of(core, currency)
+            found.append(Difference(f"balance {currency}", ours - carried, venues, spot, currency))
     return found
 
 
-def _held_spot(core: DeskCore) -> dict[str, Decimal]:
+def _carried(books: Books, positions: Iterable[VenuePosition], currency: str) -> tuple[Decimal, Decimal]:
+    """Return what the venue has realised less than we, and how exactly that is known.
+
+    A venue averages the net. Where one owner has closed while another holds on, it realises by that average and we by
+    the owner's own: cash and unrealised profit differ by the same amount, until the last of them is closed.
+    """
+    theirs = {one.venue_symbol: one for one in positions}
+    carried = rounded = ZERO
+    for market in books.markets.values():
+        if market.kind != "linear" or market.settle != currency:
+            continue
+        told = theirs.get(market.venue_symbol, FLAT)
+        owned = {by: one for (of, by), one in books.ledger.positions.items() if of == market.instrument_id}
+        if len(owned) > 1 and books.net(market.instrument_id) == told.quantity and UNATTRIBUTED not in owned:
+            ours = sum((one.quantity * one.average_price for one in owned.values()), ZERO)
+            carried += ours - told.quantity * told.average_price
+            rounded += abs(told.quantity) * AVERAGE_STEP
+    return carried, rounded
+
+
+def held_spot(books: Books) -> dict[str, Decimal]:
     """Sum of the spot positions by their base currency."""
     held: dict[str, Decimal] = {}
-    for (instrument_id, _), position in core.books.ledger.positions.items():
-        market = core.books.markets[instrument_id]
+    for (instrument_id, _), position in books.ledger.positions.items():
+        market = books.markets[instrument_id]
         if market.kind == "spot":
             held[market.base] = held.get(market.base, ZERO) + position.quantity
     return held

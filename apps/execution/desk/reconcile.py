@@ -1,8 +1,8 @@
 """Our books beside the venue's: at the start before anything is decided, then every 15 s by the wall clock.
 
 Executions are booked first, up to the newest of the answer; then quantities must be equal exactly, and cash within
-1e-9 of equity. A difference seen twice is booked as an adjustment to `unattributed`: the venue wins. Margin is compared
-at the venue's mark and shown where it differs; it is no booking, so nothing adjusts it.
+1e-9 of equity. A difference seen twice is booked as an adjustment to `unattributed`: the venue wins. Margin, average
+price, unrealised profit and equity are compared at the venue's marks and shown where they differ; nothing adjusts them.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.ask import Asker, window_s
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
-from apps.execution.desk.margins import margin_differences
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
+from apps.execution.desk.values import shown_differences
 from apps.execution.desk.writer import Writer
 from apps.execution.events import RECONCILIATIONS, Reconciled
 from apps.execution.origins import Blocker
@@ -49,7 +49,7 @@ class _Answer:
 
     open_orders: list[VenueOrder]
     differences: list[Difference]
-    margins: list[Difference]
+    values: list[Difference]
     is_settled: bool
 
 
@@ -101,7 +101,7 @@ class Reconciler:
         confirmed = [one for one in second.differences if one.key in {earlier.key for earlier in first.differences}]
         self._adjuster.adjust(confirmed)
         self._core.journal.booked(self._core.journal.waiting())
-        await self._record([*confirmed, *second.margins, *self._asker.lost()], started, is_startup=True)
+        await self._record([*confirmed, *second.values, *self._asker.lost()], started, is_startup=True)
         await self._writer.flush()
 
     async def _doubtful_asked(self) -> None:
@@ -160,7 +160,7 @@ class Reconciler:
         shown = [one for one in answer.differences if one not in confirmed]
         self._adjuster.adjust(confirmed)
         await self._journal_settle()
-        await self._record([*confirmed, *shown, *answer.margins, *self._asker.lost()], started, is_startup=False)
+        await self._record([*confirmed, *shown, *answer.values, *self._asker.lost()], started, is_startup=False)
         self._core.unblock(Blocker.RECONCILE)
         self.wall_at = time.monotonic()
 
@@ -175,8 +175,8 @@ class Reconciler:
             if version == self._fills.version and not self._tracker.in_flight():
                 self._core.books.leverage_take(positions)
                 differences = book_differences(self._core, positions, balances)
-                margins = margin_differences(self._core.books, positions)
-                return _Answer(open_orders, differences, margins, is_settled=True)
+                values = shown_differences(self._core.books, positions, balances)
+                return _Answer(open_orders, differences, values, is_settled=True)
             await asyncio.sleep(0.05)
         return _Answer(open_orders, [], [], is_settled=False)
 

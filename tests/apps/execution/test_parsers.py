@@ -115,7 +115,12 @@ def test_a_short_position_is_below_zero_and_an_empty_account_has_no_coins() -> N
     told = parsers.position_parse(terms)
     assert (told.leverage, told.mark_price, told.initial_margin) == (D(10), D("110.5"), D("22.1"))
     assert parsers.position_parse({**terms, "positionIMByMp": "22.3"}).initial_margin == D("22.3")
+    assert (told.unrealised, parsers.position_parse({**terms, "unrealisedPnl": "0"}).unrealised) == (None, 0)
     assert parsers.balances_parse({"list": []}) == []
+    coins = [{"coin": "USDT", "walletBalance": "5", "equity": "0"}, {"coin": "BTC", "walletBalance": "1"}]
+    assert [(one.total, one.equity) for one in parsers.balances_parse({"list": [{"coin": coins}]})] == [
+        (D(5), D(0)), (D(1), None),
+    ]  # fmt: skip
 
 
 def test_the_words_on_a_batch_stand_in_the_order_of_the_request() -> None:

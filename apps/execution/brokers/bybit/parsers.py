@@ -47,6 +47,11 @@ def amount_or_none(text: Any) -> Decimal | None:
     return value if value else None
 
 
+def amount_told(text: Any) -> Decimal | None:
+    """Return the venue's number, zero too; None where it says nothing."""
+    return None if text in (None, "") else amount(text)
+
+
 def plain(value: Decimal) -> str:
     """Return a decimal as Bybit wants it: no exponent, no trailing zeros."""
     text = format(value, "f")
@@ -144,13 +149,16 @@ def position_parse(row: Mapping[str, Any]) -> VenuePosition:
         leverage=amount_or_none(row.get("leverage")),
         mark_price=amount_or_none(row.get("markPrice")),
         initial_margin=amount_or_none(row.get("positionIMByMp") or row.get("positionIM")),
+        unrealised=amount_told(row.get("unrealisedPnl")),
     )
 
 
 def balances_parse(result: Mapping[str, Any]) -> list[VenueBalance]:
     """Return the coins of a unified account."""
     coins = result["list"][0]["coin"] if result.get("list") else []
-    return [VenueBalance(currency=coin["coin"], total=amount(coin.get("walletBalance"))) for coin in coins]
+    return [
+        VenueBalance(coin["coin"], amount(coin.get("walletBalance")), amount_told(coin.get("equity"))) for coin in coins
+    ]
 
 
 def order_body(order: OrderRequest, venue_client_id: str) -> dict[str, Any]:
