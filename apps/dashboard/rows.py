@@ -126,6 +126,7 @@ def position_row(values: Values) -> Row:
         "owner": owner_words(values["owner"]),
         "owner_key": values["owner"],
         "stop": price(label, values["stop"]) if values.get("stop") else "",
+        "no_stop_reason": values["no_stop_reason"],
     }
 
 

@@ -15,7 +15,7 @@ from apps.market.selectors import terms_now
 from apps.portfolio.models import Account, Position
 from apps.portfolio.selectors import account_figures
 from apps.risk.models import Limit, Refusal
-from apps.strategies.models import Decision, Signal
+from apps.strategies.models import Decision, Deployment, Signal
 
 SIGNALS_SHOWN, FILLS_SHOWN, REFUSALS_SHOWN, ORDERS_SHOWN = 60, 60, 60, 200
 TOPICS = ("signals", "orders", "fills", "positions", "refusals")
@@ -34,7 +34,7 @@ def signals_of(accounts: list[int], limit: int = SIGNALS_SHOWN) -> list[Row]:
 
 
 def positions_of(accounts: list[int]) -> list[Row]:
-    """Return what these accounts hold, with the trigger of the stop that rests for it."""
+    """Return what these accounts hold, with the trigger of the stop that rests for it, or why it does without."""
     stop = Order.objects.filter(
         account=OuterRef("account"),
         instrument=OuterRef("instrument"),
@@ -42,13 +42,15 @@ def positions_of(accounts: list[int]) -> list[Row]:
         kind=Order.Kind.STOP,
         state__in=OPEN_STATES,
     )
+    deployment = Deployment.objects.filter(key=OuterRef("owner"))
     found = (
         Position.objects.filter(account__in=accounts)
         .exclude(quantity=0)
         .annotate(stop=Subquery(stop.values("trigger_price")[:1]))
+        .annotate(no_stop_reason=Subquery(deployment.values("no_stop_reason")[:1]))
         .order_by("instrument__symbol", "owner")
     )
-    return [model_values(row, stop=row.stop) for row in found]
+    return [model_values(row, stop=row.stop, no_stop_reason=row.no_stop_reason or "") for row in found]
 
 
 def orders_open(accounts: list[int], limit: int = ORDERS_SHOWN) -> list[Row]:
@@ -105,7 +107,6 @@ def figures_stored(account: Account) -> dict[str, Any] | None:
         "account_id": account.pk,
         "drawdown": float(row.drawdown),
         "orders_minute": 0,
-        "day_start_equity": float(start.equity if start else row.equity),
         "market_ns": ns_of(row.market_at),
         "limits": limits_of(account),
         "stored": True,

@@ -1,8 +1,8 @@
 """What a desk tells the rest. Amounts are exact decimals as text, times UTC nanoseconds, `market_ns` the market's."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from apps.common.messages import Message
+from apps.common.messages import Message, Upcaster
 from apps.common.topics import register_log, register_state
 
 ORDERS = "orders"
@@ -63,7 +63,10 @@ class FillBooked(Message):
 
 
 class PositionChanged(Message):
-    """A sub-ledger after a booking; quantity signed."""
+    """A sub-ledger after a booking; quantity signed. `no_stop_reason` is why its deployment does without stops."""
+
+    version: ClassVar[int] = 2
+    upcasters: ClassVar[dict[int, Upcaster]] = {1: lambda fields: {**fields, "no_stop_reason": ""}}
 
     account_id: int
     instrument_id: int
@@ -76,6 +79,7 @@ class PositionChanged(Message):
     funding: str
     opened_ns: int | None
     market_ns: int
+    no_stop_reason: str
 
 
 class Reconciled(Message):
@@ -121,11 +125,11 @@ class AccountState(Message):
     """The account's figures by the core's accounting, in the account's currency; exposures as amounts.
 
     `margin` is what open contracts bind at first (initial margin); None while a mark or a leverage is unknown.
+    `realised_today` is what the ledger has realised since the UTC market day began, before fees and funding.
     """
 
     account_id: int
     equity: float
-    `realised_today` is what the ledger has realised since the UTC market day began, before fees and funding.
     cash: float
     realised_today: float
     unrealised: float

@@ -63,6 +63,7 @@ class DeskCore:
     blocks: dict[str, str] = field(default_factory=dict)
     owner_blocks: dict[str, str] = field(default_factory=dict)
     code_blocks: dict[str, str] = field(default_factory=dict)
+    no_stop: dict[str, str] = field(default_factory=dict)  # deployments that do without stops, with their reason
     lineage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stale_instruments: set[int] = field(default_factory=set)
     market_ns: int = 0

@@ -68,18 +68,25 @@ async def distances_load(parts: Parts) -> None:
     owners |= {order.owner for order in core.books.open.values()} | set(parts.decider.deployments)
     wanted = owners - set(distances) - set(NOT_DEPLOYMENTS)
     if wanted:
-        distances |= await core.context.call(_distances, wanted)
+        found, reasons = await core.context.call(_distances, wanted)
+        core.no_stop |= reasons
+        distances |= found
 
 
-def _distances(keys: set[str]) -> dict[str, Decimal | None]:
-    """Distances of deployments; of one whose strategy cannot be read any more none: its stops stay as they are."""
-    found = {}
+def _distances(keys: set[str]) -> tuple[dict[str, Decimal | None], dict[str, str]]:
+    """Distances of deployments' stops, and why some do without.
+
+    One whose strategy cannot be read any more has no distance: its stops stay as they are.
+    """
+    found, reasons = {}, {}
     for row in deployments_of_keys(keys):
+        if row.no_stop_reason:
+            reasons[row.key] = row.no_stop_reason
         try:
             found[row.key] = stop_distance(row)
         except Exception:  # a strategy's own file, whatever is wrong in it
             log.exception("distance of stops not known: those that rest are kept", deployment=row.key)
-    return found
+    return found, reasons
 
 
 async def bars_follow(parts: Parts, wanted: set[int]) -> None:

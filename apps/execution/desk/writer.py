@@ -255,6 +255,7 @@ class Writer:
             funding=str(position.funding),
             opened_ns=self._core.books.opened_ns.get(key),
             market_ns=self._core.market_ns,
+            no_stop_reason=self._core.no_stop.get(owner, ""),
         )
 
     async def _forget_booked(self, taken: Pending) -> None:

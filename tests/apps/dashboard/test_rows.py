@@ -4,6 +4,7 @@ import asyncio
 import time
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from apps.dashboard import rendering, rows, selectors
@@ -63,6 +64,7 @@ def position_message(desk, quantity, average="6771.9"):
     return PositionChanged(
         account_id=desk.account.pk, instrument_id=desk.btc.pk, symbol="BTC/USDT", owner=desk.deployment.key,
         quantity=quantity, average_price=average, realised="0", fees="0", funding="0", opened_ns=None, market_ns=NS,
+        no_stop_reason="",
     )  # fmt: skip
 
 
@@ -83,7 +85,17 @@ def test_position_row_tells_side_size_flat_and_dust(desk, quantity, marks):
 
 def test_position_of_the_table_names_the_stop_that_rests_for_it(desk):
     row = rows.position_row(selectors.positions_of([desk.account.pk])[0])
-    assert row["stop"] == "6,702.00"
+    assert (row["stop"], row["no_stop_reason"]) == ("6,702.00", "")
+
+
+def test_a_position_without_a_stop_by_its_deployments_word_shows_the_reason(desk):
+    desk.deployment.no_stop_reason = "hedged <elsewhere>"
+    desk.deployment.save()
+    row = rows.position_row(selectors.positions_of([desk.account.pk])[0])
+    assert row["no_stop_reason"] == "hedged <elsewhere>"
+    told = msgspec.structs.replace(position_message(desk, "0.412"), no_stop_reason="hedged <elsewhere>")
+    assert "without a stop: hedged &lt;elsewhere&gt;" in rendering.position_html(told)
+    assert "without a stop" not in rendering.position_html(position_message(desk, "0.412"))
 
 
 @pytest.mark.parametrize(

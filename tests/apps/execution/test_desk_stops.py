@@ -8,6 +8,8 @@ from asgiref.sync import sync_to_async
 
 from apps.common.errors import GovernorRefused
 from apps.common.governor import Priority
+from apps.common.outbox import outbox_read
+from apps.strategies.models import Deployment
 from apps.strategies.services import deployment_stop
 from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.wishes import command
@@ -81,6 +83,25 @@ async def test_a_stop_that_the_venue_refuses_closes_the_position_once() -> None:
         await made.until(lambda: made.books.is_flat(instrument, made.books.held(instrument, "manual")), what="flat")
         await made.until(lambda: not made.books.open and not stop_block(made), what="nothing rests, nothing is blocked")
         assert [one.leg for one in made.books.orders.values()].count("exit") == 1
+
+
+async def test_a_deployment_that_does_without_stops_tells_its_reason_and_a_person_beside_it_has_one() -> None:
+    async with living({WARM + 3: -0.006}, desk=False) as made:
+        await Deployment.objects.aupdate(no_stop_reason="hedged elsewhere")
+        await made.desk_start()
+        await made.minutes(WARM + 4)
+        instrument = made.instrument(SPOT)
+        assert made.books.held(instrument, made.deployment) > 0
+        await made.until(lambda: not made.parts.stops.is_busy(), what="its stop was looked at")
+        assert not [one for one in made.books.orders.values() if one.is_stop]
+        bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="2")
+        assert bought.state == "done", bought.result
+        await made.until(lambda: stops(made), what="what a person bought is protected")
+        assert [one.owner for one in stops(made)] == ["manual"]
+        await made.parts.writer.flush()
+        told = await sync_to_async(outbox_read)("positions", 0)
+        reasons = {(one.owner, one.no_stop_reason) for _, one in told}
+        assert reasons == {(made.deployment, "hedged elsewhere"), ("manual", "")}
 
 
 async def test_the_stop_of_a_stopped_deployment_stays_where_it_is_over_a_restart() -> None:

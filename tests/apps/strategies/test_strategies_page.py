@@ -26,3 +26,10 @@ def test_a_deployment_that_its_desk_blocks_says_why_while_that_desk_is_there(des
     assert "the code on disk is not the deployed one" in page
     Lease.objects.filter(pk=lease.pk).update(meta={"state": "trading", "deployments": {}})
     assert "no new risk" not in client.get("/strategies/").content.decode()
+
+
+def test_a_deployment_that_does_without_stops_says_why(desk, as_role) -> None:
+    client = as_role("viewer")
+    assert "without protective stops" not in client.get("/strategies/").content.decode()
+    Deployment.objects.update(no_stop_reason="hedged elsewhere")
+    assert "without protective stops: hedged elsewhere" in client.get("/strategies/").content.decode()
