@@ -1,20 +1,28 @@
 """What a manual order would do, before it is sent: cost, fee, the worst case, and the limit that is nearest."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from apps.execution.desk.guard import reducible
+from apps.execution.models import Order
+from apps.execution.states import OPEN
 from apps.market.models import Instrument
-from apps.market.selectors import bars_read, terms_now
+from apps.market.selectors import Terms, bars_newest_open, bars_read_many, terms_now
 from apps.portfolio.models import Account, Position
-from apps.portfolio.selectors import account_figures
+from apps.portfolio.selectors import AccountFigures, account_figures
 from apps.risk.selectors import limits_snapshot
 from trader.config import config
-from trader.core.risk import Book, OrderIntent, RiskState, checks, refusal_of
+from trader.core.portfolio import MANUAL
+from trader.core.risk import Book, CheckResult, OpenOrder, OrderIntent, RiskState, adds_risk, checks, refusal_of
 from trader.core.types import Side
 
 ZERO = Decimal(0)
 MINUTE_S = 60
+MINUTE = timedelta(minutes=1)
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -47,16 +55,15 @@ def preview_make(
     ask: float | None,
 ) -> Preview:
     """Compute a preview from the newest rows; the desk's memory decides when the order comes."""
+    books = _books(account, instrument, bid, ask)
     touch = ask if side == "buy" else bid
-    price = limit or (Decimal(repr(touch)) if touch else _last_close(account, instrument))
+    price = limit or (Decimal(repr(touch)) if touch else books.marks.get(instrument.pk, ZERO))
     terms = terms_now([instrument.pk])[instrument.pk]
-    positions = list(Position.objects.filter(account=account, instrument=instrument).exclude(quantity=0))
-    net = sum((position.quantity for position in positions), ZERO)
-    own = sum((position.quantity for position in positions if position.owner == "manual"), ZERO)
+    net = books.held(instrument)
     sign = 1 if side == "buy" else -1
     cost = quantity * price
     fee = cost * terms.taker_fee
-    results = _checked(account, instrument, Side(side), quantity, price, net, own, terms)
+    results = _checked(books, Side(side), quantity, price, terms)
     refused = refusal_of(results)
     used = [
         (result.number / result.limit, str(result.name))
@@ -78,37 +85,120 @@ def preview_make(
     )
 
 
-def _checked(account, instrument, side, quantity, price, net, own, terms):
-    """Ask the core's checks, with what the rows know of the account."""
+@dataclass(frozen=True)
+class _Books:
+    """What the rows know of an account, as the desk's memory knows it: marks, rates, what is held and what rests."""
+
+    account: Account
+    instrument: Instrument
+    figures: AccountFigures | None
+    positions: list[Position]
+    resting: list[Order]
+    made: list[str]  # owners of the risk-adding orders of the market's last minute
+    marks: dict[int, Decimal]
+    rates: dict[str, Decimal]
+
+    def held(self, instrument: Instrument, owner: str | None = None) -> Decimal:
+        """Return the signed quantity of one owner, or of all."""
+        return sum(
+            (row.quantity for row in self.positions if row.instrument == instrument and _is_of(row, owner)), ZERO
+        )
+
+    def book(self, owner: str | None, side: Side) -> Book:
+        """Return what one owner, or the whole account, holds and has resting."""
+        figures = self.figures
+        worth = [
+            (row.instrument.kind, self._worth(row.instrument, row.quantity))
+            for row in self.positions if row.quantity and _is_of(row, owner)
+        ]  # fmt: skip
+        resting = [row for row in self.resting if row.adds_risk and _is_of(row, owner)]
+        same = [row for row in resting if row.instrument == self.instrument and row.side == side.value]
+        return Book(
+            position=float(self.held(self.instrument, owner)),
+            resting=float(sum((_left(row) for row in same), ZERO)),
+            gross=sum(abs(amount) for _, amount in worth),
+            net=sum(amount for _, amount in worth),
+            contracts=sum(abs(amount) for kind, amount in worth if kind == "linear"),
+            resting_gross=sum(self._worth(row.instrument, _left(row)) for row in resting),
+            orders_last_minute=sum(1 for by in self.made if owner in (None, by)),
+            # rows know the account's day alone; the desk has each owner's
+            day_start_equity=float(figures.day_start_equity) if figures else NAN,
+            day_profit=float(figures.day_profit) if figures else NAN,
+        )
+
+    def _worth(self, instrument: Instrument, quantity: Decimal) -> float:
+        mark, rate = self.marks.get(instrument.pk), self.rates.get(instrument.quote)
+        return NAN if mark is None or rate is None else float(quantity * mark * rate)
+
+
+def _books(account: Account, instrument: Instrument, bid: float | None, ask: float | None) -> _Books:
+    """Read what the checks ask for, in a few queries whatever the account holds."""
+    positions = list(Position.objects.filter(account=account).exclude(quantity=0).select_related("instrument"))
+    resting = list(Order.objects.filter(account=account, state__in=OPEN).select_related("instrument"))
+    known = {row.instrument_id: row.instrument for row in (*positions, *resting)} | {instrument.pk: instrument}
+    twins = Instrument.objects.filter(venue=account.venue_id, kind="spot", quote=account.currency)
+    quotes = {one.quote for one in known.values()} - {account.currency}
+    known |= {one.pk: one for one in twins.filter(base__in=quotes)}
+    marks, closed_at = _closes(account, known)
+    if bid and ask:
+        marks[instrument.pk] = Decimal(repr((bid + ask) / 2))
+    rates = {account.currency: Decimal(1)}
+    rates |= {
+        one.base: marks[one.pk] for one in known.values()
+        if one.kind == "spot" and one.quote == account.currency and one.pk in marks
+    }  # fmt: skip
     figures = account_figures([account.pk]).get(account.pk)
-    limits = limits_snapshot(account.pk)
-    is_spot_sale = instrument.kind == "spot" and side is Side.SELL and quantity <= net
-    nan = float("nan")
-    day = {
-        "day_start_equity": float(figures.day_start_equity) if figures else nan,
-        "day_profit": float(figures.day_profit) if figures else nan,
-    }
-    gross, exposure = (float(figures.gross), float(figures.net)) if figures else (nan, nan)
-    takes_net = instrument.kind == "linear" and net * side.sign < 0 and quantity <= abs(net)
+    now = max([closed_at, *([figures.market_at] if figures else []), *(row.market_at for row in resting)])
+    made = Order.objects.filter(account=account, adds_risk=True, market_at__gt=now - MINUTE).order_by()
+    owners = list(made.values_list("owner", flat=True))
+    return _Books(account, instrument, figures, positions, resting, owners, marks, rates)
+
+
+def _closes(account: Account, known: Iterable[int]) -> tuple[dict[int, Decimal], datetime]:
+    """Return the newest stored close of each instrument, and when the last of them closed."""
+    ids = list(known)
+    newest = bars_newest_open(account.epoch_id, ids, MINUTE_S)
+    if not newest:
+        return {}, datetime.fromtimestamp(0, UTC)
+    last_ns = max(newest.values())
+    bars = bars_read_many(account.epoch_id, ids, MINUTE_S, min(newest.values()), last_ns + 1)
+    # by instrument and time: the newest of each comes last
+    closes = {int(bar["instrument_id"]): Decimal(repr(float(bar["close"]))) for bar in bars if bar["close"] > 0}
+    return closes, datetime.fromtimestamp(last_ns // 1_000_000_000 + MINUTE_S, UTC)
+
+
+def _checked(books: _Books, side: Side, quantity: Decimal, price: Decimal, terms: Terms) -> list[CheckResult]:
+    """Ask the core's checks, with what the rows know of the account."""
+    instrument, figures = books.instrument, books.figures
+    own, net = books.held(instrument, MANUAL), books.held(instrument)
+    kind = "spot" if instrument.kind == "spot" else "linear"
+    others = [
+        OpenOrder(Side(row.side), _left(row), row.reduce_only) for row in books.resting if row.instrument == instrument
+    ]
     state = RiskState(
-        equity=float(figures.equity) if figures else nan,
-        mark=float(price),
+        equity=float(figures.equity) if figures else NAN,
+        mark=float(books.marks.get(instrument.pk, NAN)),
         held=float(reducible(own, net, instrument.kind, side.value)),
         min_quantity=float(terms.min_quantity),
         min_notional=float(terms.min_notional),
-        owner=Book(position=float(own), **day),
-        net=Book(position=float(net), gross=gross, net=exposure, **day),
+        owner=books.book(MANUAL, side),
+        net=books.book(None, side),
     )
     intent = OrderIntent(
         side=side,
         quantity=float(quantity),
         price=float(price),
-        kind="spot" if instrument.kind == "spot" else "linear",
-        adds_risk=not (is_spot_sale or takes_net),
+        kind=kind,
+        adds_risk=adds_risk(OpenOrder(side, quantity), net, others, kind),
+        rate=float(books.rates.get(instrument.quote, NAN)),
     )
-    return checks(intent, state, limits.owner("manual", instrument.pk), limits.net(instrument.pk))
+    limits = limits_snapshot(books.account.pk)
+    return checks(intent, state, limits.owner(MANUAL, instrument.pk), limits.net(instrument.pk))
 
 
-def _last_close(account: Account, instrument: Instrument) -> Decimal:
-    bars = bars_read(account.epoch_id, instrument.pk, MINUTE_S, limit=1)
-    return Decimal(repr(float(bars["close"][-1]))) if len(bars) else ZERO
+def _is_of(row: Any, owner: str | None) -> bool:
+    return owner is None or row.owner == owner
+
+
+def _left(row: Order) -> Decimal:
+    return row.quantity - row.filled
