@@ -13,8 +13,11 @@ BEGIN
 END $$;
 CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE ON common_auditentry
     FOR EACH ROW EXECUTE FUNCTION common_audit_append_only();
+CREATE TRIGGER audit_not_emptied BEFORE TRUNCATE ON common_auditentry
+    FOR EACH STATEMENT EXECUTE FUNCTION common_audit_append_only();
 """
 APPEND_ONLY_UNDO = """
+DROP TRIGGER audit_not_emptied ON common_auditentry;
 DROP TRIGGER audit_append_only ON common_auditentry;
 DROP FUNCTION common_audit_append_only();
 """

@@ -148,6 +148,17 @@ def test_the_audit_trail_cannot_be_changed(change):
 
 
 @pytest.mark.django_db
+def test_the_audit_trail_cannot_be_emptied():
+    audit_write("captain", "limit set", "account:1")
+    with connection.cursor() as cursor:
+        # between tests the tables are emptied, so the tests' own database stands without this trigger
+        cursor.execute("ALTER TABLE common_auditentry ENABLE TRIGGER audit_not_emptied")
+        with pytest.raises(DatabaseError, match="append-only: TRUNCATE refused"), transaction.atomic():
+            cursor.execute("TRUNCATE common_auditentry")
+    assert AuditEntry.objects.count() == 1
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(("actor", "action"), [("", "x"), ("x", "")])
 def test_an_entry_without_actor_or_action_is_refused(actor, action):
     with pytest.raises(ValueError, match="needs an actor and an action"):
