@@ -149,6 +149,7 @@ class Adjuster:
             log.error("adjusted to the venue", what=one.what, ours=str(one.ours), venue=str(one.venues))
             self._move("adjustment", f"{self._core.now_ns()}:{index}", one, f"reconciliation: {one.what} differs")
             object.__setattr__(one, "done", "adjusted to unattributed")
+        self._core.books.risk_judge()
 
     async def opening_if_first(self) -> None:
         """At the first session of an account, what the venue holds is its opening balance."""

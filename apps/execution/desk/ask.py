@@ -91,8 +91,10 @@ class Asker:
         return found
 
     async def _fills_of(self, order: DeskOrder) -> None:
-        for fill in await self.clock.signed(lambda: self._core.broker.fills(order.market.kind, None, order.client_id)):
+        found = await self.clock.signed(lambda: self._core.broker.fills(order.market.kind, None, order.client_id))
+        for fill in found:
             self._fills.take(fill)
+        self._fills.counted(order, found)
 
     async def _not_found(self, order: DeskOrder) -> None:
         """The venue knows no such order: at once the end of one in doubt, the second time of one that rested there."""

@@ -3,8 +3,8 @@
 One writer (the desk's loop), so no locks. The database follows; after a crash it is read back and the venue asked.
 """
 
-from collections import deque
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -40,6 +40,7 @@ class Books:
     foreign: list[VenueOrder] = field(default_factory=list)
     executions_ns: int = 0  # market time up to which the venue's executions are read
     sends: deque[tuple[int, str]] = field(default_factory=deque)
+    on_judged: Callable[[DeskOrder], None] = field(default=lambda order: None)  # told of a flag that has changed
     _final: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -58,10 +59,11 @@ class Books:
     def order_add(self, order: DeskOrder) -> None:
         """Take an order in; from now on every check counts it."""
         self.orders[order.client_id] = order
-        if order.is_open:
-            self.open[order.client_id] = order
         if order.venue_order_id:
             self.by_venue_id[order.venue_order_id] = order
+        if order.is_open:
+            self.open[order.client_id] = order
+            self.risk_judge(order.market.instrument_id)
 
     def order_drop(self, order: DeskOrder) -> None:
         """Forget an order that never got a row nor reached the wire."""
@@ -103,22 +105,57 @@ class Books:
             and (owner is None or order.owner == owner)
         ]
 
-    def adds_risk(
-        self, market: Market, side: str, quantity: Decimal, reduce_only: bool, apart: DeskOrder | None = None
-    ) -> bool:
-        """Whether an order may add risk, beside all other open orders of its side (DESIGN 2)."""
-        others = [
-            OpenOrder(Side(order.side), order.left, order.reduce_only)
-            for order in self.orders_of(market.instrument_id)
-            if order is not apart
-        ]
+    def adds_risk(self, market: Market, side: str, quantity: Decimal, reduce_only: bool) -> bool:
+        """Whether an order that is not in the books yet may add risk, beside all open orders of its side (DESIGN 2)."""
+        together = self._together(self.orders_of(market.instrument_id))
+        return self._adds(market, OpenOrder(Side(side), quantity, reduce_only), together[side])
+
+    def risk_judge(self, instrument_id: int | None = None) -> None:
+        """Judge open orders again by what is held and what rests now; `on_judged` hears of each that has changed.
+
+        Called after everything that moves a position or ends an order: what reduced when it was made may open a
+        position once the one that it reduced is gone. A stop keeps its flag: it stays until its position is flat, and
+        goes with it (`stops`).
+        """
+        groups: defaultdict[int, list[DeskOrder]] = defaultdict(list)
+        for order in self.orders_of(instrument_id):
+            groups[order.market.instrument_id].append(order)
+        for orders in groups.values():
+            together = self._together(orders)
+            for order in orders:
+                if not order.is_stop:
+                    self._judge(order, together[order.side])
+
+    def _judge(self, order: DeskOrder, together: Decimal) -> None:
+        others = together - (ZERO if order.reduce_only else order.left)
+        adds = self._adds(order.market, OpenOrder(Side(order.side), order.left, order.reduce_only), others)
+        if adds is not order.adds_risk:
+            order.adds_risk = adds
+            self.on_judged(order)
+
+    def _together(self, orders: Iterable[DeskOrder]) -> defaultdict[str, Decimal]:
+        """What orders that nothing binds to reduce may fill together, by side."""
+        found: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for order in orders:
+            if not order.reduce_only:
+                found[order.side] += order.left
+        return found
+
+    def _adds(self, market: Market, order: OpenOrder, others: Decimal) -> bool:
         kind = "spot" if market.kind == "spot" else "linear"
         net = self.ledger.net_quantity(market.instrument_id)
-        return adds_risk(OpenOrder(Side(side), quantity, reduce_only), net, others, kind)
+        return adds_risk(order, net, [OpenOrder(order.side, others)], kind)
 
     def resting_risk(self) -> list[DeskOrder]:
-        """Return the open orders that could add risk."""
+        """Return the open orders that could add risk, as things stand now."""
+        self.risk_judge()
         return [order for order in self.open.values() if order.adds_risk]
+
+    def resting_unbound(self) -> list[DeskOrder]:
+        """Return those, and the contract orders that only the present position keeps from it: for a moment after
+        which that position is gone, or nobody judges any more."""
+        self.risk_judge()
+        return [order for order in self.open.values() if order.could_add_risk]
 
     # Fills and positions
 

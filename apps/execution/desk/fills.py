@@ -60,6 +60,7 @@ class Fills:
         self._row(fill_id, fill, market, owner, order, result.realised, set(result.cash) | {fill.fee_currency})
         if order is not None:
             self._tracker.changed(order)
+        self._core.books.risk_judge(market.instrument_id)
         log.info(
             "fill",
             fill_id=fill.fill_id,
@@ -81,6 +82,17 @@ class Fills:
         order.reported_filled = max(order.reported_filled, order.filled)
         done = order.filled >= order.quantity
         order.state = observe(order.state, OrderState.FILLED if done else OrderState.PARTLY_FILLED)
+
+    def counted(self, order: DeskOrder, fills: list[VenueFill]) -> None:
+        """Count for an order the executions that were booked before it was known here (an adopted one).
+
+        Their position and cash are booked; without this the order would owe them, and nothing be compared, for ever.
+        """
+        filled = sum((fill.quantity for fill in fills), Decimal(0))
+        if filled > order.filled:
+            order.filled, order.cost = filled, sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+            order.average_price = (order.cost / filled).quantize(AVERAGE_STEP, context=MONEY)
+            self._tracker.changed(order)
 
     def _row(
         self,

@@ -4,8 +4,8 @@ import structlog
 
 from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
-from apps.execution.desk.make import Wish, closing_quantity, order_make
-from apps.execution.desk.model import FLATTEN, STOP, DeskOrder
+from apps.execution.desk.make import Wish, closing_quantity, is_closing, order_make
+from apps.execution.desk.model import FLATTEN, DeskOrder
 from apps.execution.desk.send import NO_TOKEN, Sender
 from apps.execution.origins import Blocker
 from apps.execution.states import OrderState
@@ -89,8 +89,8 @@ class Flattener:
 
     def _closing(self, key: Key) -> DeskOrder | None:
         instrument_id, owner = key
-        under_way = [order for order in self._core.books.orders_of(instrument_id, owner) if self._closes(order)]
         side, quantity = closing_quantity(self._core, instrument_id, owner)
+        under_way = [one for one in self._core.books.orders_of(instrument_id, owner) if is_closing(one, side)]
         market = self._core.books.markets[instrument_id]
         if under_way or quantity <= 0 or quantity < market.min_quantity:
             return None
@@ -101,6 +101,3 @@ class Flattener:
         )  # fmt: skip
         order = self._last[key] = order_make(self._core, wish)
         return order
-
-    def _closes(self, order: DeskOrder) -> bool:
-        return order.kind == "market" and order.leg != STOP and not order.adds_risk

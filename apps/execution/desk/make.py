@@ -1,4 +1,4 @@
-"""Orders made from a wish: ids derived, quantities in whole lots, what adds risk decided once and kept."""
+"""Orders made from a wish: ids derived, quantities in whole lots, what only reduces bound to it at the venue."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,7 +34,11 @@ class Wish:
 
 
 def order_make(core: DeskCore, wish: Wish) -> DeskOrder:
-    """Return the order of a wish, not yet in the books. The same wish always has the same client id."""
+    """Return the order of a wish, not yet in the books. The same wish always has the same client id.
+
+    A contract order that adds no risk skips limits, lease and kill switch, so it goes out as reduce-only, asked for or
+    not: what it reduces may be gone by the time it trades, and the venue then lets it open nothing.
+    """
     own_id = wish.client_id or client_id(
         core.account.install,
         core.account.id,
@@ -66,7 +70,7 @@ def order_make(core: DeskCore, wish: Wish) -> DeskOrder:
         price=wish.price,
         trigger_price=wish.trigger_price,
         time_in_force=wish.time_in_force,
-        reduce_only=wish.reduce_only and is_linear,
+        reduce_only=is_linear and (wish.reduce_only or not adds_risk),
         decision_id=wish.decision_id,
         signal_id=wish.signal_id,
         parent_id=wish.parent_id,
@@ -82,3 +86,8 @@ def closing_quantity(core: DeskCore, instrument_id: int, owner: str) -> tuple[st
     if held * net <= 0:
         return side, Decimal(0)
     return side, lots_down(min(abs(held), abs(net)), market.lot)
+
+
+def is_closing(order: DeskOrder, side: str) -> bool:
+    """Whether an open order of an owner closes its position already, at whatever price it gets; `side` closes it."""
+    return order.kind == "market" and order.side == side and not order.is_stop

@@ -58,6 +58,11 @@ class DeskOrder(msgspec.Struct, kw_only=True):
         return self.trigger_price is not None
 
     @property
+    def could_add_risk(self) -> bool:
+        """Whether it adds risk, or would if the position were gone: on contracts only the venue binds it to reduce."""
+        return self.adds_risk or (self.market.kind == "linear" and not self.reduce_only)
+
+    @property
     def left(self) -> Decimal:
         """What may still fill."""
         return self.quantity - self.filled if self.is_open else Decimal(0)

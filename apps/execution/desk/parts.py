@@ -16,6 +16,7 @@ from apps.execution.desk.fills import Fills
 from apps.execution.desk.flatten import Flattener
 from apps.execution.desk.guard import Guard
 from apps.execution.desk.health import Health
+from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.reconcile import Reconciler
 from apps.execution.desk.send import Sender
 from apps.execution.desk.stops import Stops
@@ -23,6 +24,7 @@ from apps.execution.desk.sweep import Sweeper
 from apps.execution.desk.track import Tracker
 from apps.execution.desk.watch import Watch
 from apps.execution.desk.writer import Writer
+from apps.execution.states import OrderState
 
 
 @dataclass
@@ -82,6 +84,15 @@ def parts_make(core: DeskCore) -> Parts:
     watch = Watch(core, guard)
     health = Health(core, accounts, guard, watch, decider, tracker, stops, breakers, writer)
     core.ask_soon = asker.soon
+
+    def judged(order: DeskOrder) -> None:
+        """An open order adds risk now, or no more: its row follows, and an engaged switch looks at it at once."""
+        if order.state is not OrderState.CREATED:  # that one's row is being written, with the flag as it is then
+            writer.order(order)
+        if order.adds_risk:
+            sweeper.changed()
+
+    core.books.on_judged = judged
     fills.on_position.append(stops.position_moved)
     tracker.on_final.append(stops.order_ended)
     return Parts(

@@ -79,7 +79,6 @@ def order_row(order: DeskOrder) -> Row:
         "price": plain_or_none(order.price),
         "trigger_price": plain_or_none(order.trigger_price),
         "reduce_only": order.reduce_only,
-        "adds_risk": order.adds_risk,
         "market": order.market_ns // 1000,
     }
 
@@ -88,6 +87,7 @@ def order_change(order: DeskOrder) -> Row:
     """What changes of an order's row."""
     return {
         "id": order.id,
+        "adds_risk": order.adds_risk,
         "state": str(order.state),
         "filled": plain(order.filled),
         "average_price": plain_or_none(order.average_price),

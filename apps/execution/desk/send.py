@@ -159,7 +159,7 @@ class Sender:
         """With the database gone: what adds risk is dropped, the rest goes by the local journal."""
         going = []
         for order in orders:
-            if order.adds_risk:
+            if order.could_add_risk:
                 # the row may have been committed before the connection broke: let it end as what it is
                 self._tracker.move(order, OrderState.REJECTED, Origin.DESK, f"database gone: {why}")
                 self._writer.refusal(of_order(Blocker.DATABASE, order, order.detail, self._core.market_ns))
@@ -176,7 +176,7 @@ class Sender:
     async def _wire(self, order: DeskOrder, started_ns: int) -> None:
         with bound_contextvars(decision_id=str(order.decision_id or ""), client_id=order.client_id):
             announced = Sending(
-                adds_risk=order.adds_risk,
+                adds_risk=order.could_add_risk,
                 scopes=self._core.scopes(order.owner),
                 passed=lambda: self._passes(order),
             )
@@ -217,7 +217,7 @@ class Sender:
     async def _create(self, order: DeskOrder) -> str:
         """Send an order; one that adds no risk once more with the same id where its signature's time was refused."""
         broker, request = self._core.broker, order.request()
-        if order.adds_risk:
+        if order.could_add_risk:
             return await broker.create(request)
         return await self._clock.signed(lambda: broker.create(request))
 
@@ -245,10 +245,10 @@ class Sender:
         log.warning("order refused", origin=origin, why=why)
         if not order.is_open:
             return
-        if order.is_journalled:
-            self._core.journal.add("refused", order.client_id, origin=origin, why=why)
+        if order.is_journalled or origin == Origin.GATE:
+            # the gate may refuse because the database is gone, before that is noticed here: its row is not ended then
+            self._refusal_keep(order, origin, why)
         self._tracker.move(order, OrderState.REJECTED, origin, why)
-
         if origin == Origin.GATE:
             self._writer.refusal(of_order(Blocker.GATE, order, why, self._core.market_ns))
 
@@ -258,6 +258,7 @@ class Sender:
             self._core.journal.add("refused", order.client_id, origin=origin, why=why)
         except OSError as error:
             log.error("refusal not journalled", client_id=order.client_id, why=why, error=str(error)[:200])
+
     def _unknown(self, order: DeskOrder, why: str) -> None:
         log.warning("outcome unknown, the venue will be asked", why=why)
         if order.state in (OrderState.CREATED, OrderState.SENT):

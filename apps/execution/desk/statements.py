@@ -63,11 +63,12 @@ ORDERS = f"orders AS ({_ORDERS} RETURNING id)"
 ORDERS_ADOPTED = f"orders AS ({_ORDERS} ON CONFLICT (client_id) DO NOTHING RETURNING id)"
 
 ORDERS_CHANGED = f"""orders_changed AS (
-    UPDATE execution_order AS row SET state = given.state, filled = given.filled, average_price = given.average_price,
+    UPDATE execution_order AS row SET state = given.state, adds_risk = given.adds_risk, filled = given.filled,
+        average_price = given.average_price,
         venue_order_id = given.venue_order_id, origin = given.origin, detail = given.detail,
         sent_at = coalesce(row.sent_at, {_at("given.sent")}), fence = %(fence)s, updated_at = clock_timestamp()
-    FROM jsonb_to_recordset(%(orders_changed)s::jsonb) AS given (id bigint, state text, filled numeric,
-        average_price numeric, venue_order_id text, origin text, detail text, sent bigint)
+    FROM jsonb_to_recordset(%(orders_changed)s::jsonb) AS given (id bigint, adds_risk boolean, state text,
+        filled numeric, average_price numeric, venue_order_id text, origin text, detail text, sent bigint)
     WHERE row.id = given.id AND row.fence <= %(fence)s RETURNING row.id
 )"""
 

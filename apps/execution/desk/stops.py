@@ -13,7 +13,7 @@ import structlog
 
 from apps.execution.desk.cancel import Canceller
 from apps.execution.desk.core import DeskCore
-from apps.execution.desk.make import Wish, closing_quantity, order_make
+from apps.execution.desk.make import Wish, closing_quantity, is_closing, order_make
 from apps.execution.desk.model import ENTRY, EXIT, MANUAL, STOP, DeskOrder
 from apps.execution.desk.send import HAS_ROW, NO_TOKEN, Sender
 from apps.execution.desk.track import Tracker
@@ -243,7 +243,7 @@ class Stops:
         """The venue does not take the stop (the price is past it already): leave the position."""
         log.error("stop refused, closing the position", client_id=stop.client_id, why=stop.detail)
         side, quantity = closing_quantity(self._core, *key)
-        if any(one.kind == "market" and not one.adds_risk for one in self._core.books.orders_of(*key)):
+        if any(is_closing(one, side) for one in self._core.books.orders_of(*key)):
             return  # a close is under way already
         if quantity <= 0 or self._core.books.is_flat(key[0], quantity):
             return

@@ -95,8 +95,17 @@ class Sweeper:
 
     def _rests_again(self, sweep: Sweep) -> bool:
         """Whether the books know of risk that rests, or of a position to close, after the sweep had ended."""
-        resting = [one for one in self._core.books.resting_risk() if self._concerns(sweep, one.owner)]
-        return bool(resting) or (sweep.flatten and self._flattener.is_held(sweep.scope))
+        return bool(self._known(sweep)) or (sweep.flatten and self._flattener.is_held(sweep.scope))
+
+    def _known(self, sweep: Sweep) -> list[DeskOrder]:
+        """Return the open orders of the books that have to go."""
+        self._core.books.risk_judge()
+        return [order for order in self._core.books.open.values() if self._must_go(sweep, order)]
+
+    def _must_go(self, sweep: Sweep, order: DeskOrder) -> bool:
+        """Whether an order could add risk: now, or once the position is closed that this sweep is to close."""
+        must_go = order.could_add_risk if sweep.flatten else order.adds_risk
+        return must_go and self._concerns(sweep, order.owner)
 
     async def _sweep(self, sweep: Sweep, told: tuple[object, ...] | None) -> None:
         """Pass after pass until the venue says zero; `told` is what was said of this engagement last."""
@@ -128,7 +137,7 @@ class Sweeper:
 
     async def _pass(self, sweep: Sweep) -> None:
         """Cancel what is known at once, then ask the venue what is left, and cancel that."""
-        known = [order for order in self._core.books.resting_risk() if self._concerns(sweep, order.owner)]
+        known = self._known(sweep)
         sweep.found = max(sweep.found, len(known))
         try:
             at_venue = await self._at_venue()
@@ -182,16 +191,20 @@ class Sweeper:
         """Sort what rests of ours: to cancel as an order of the books; to cancel by the venue's id (no row here, or a
         row that has ended); plain orders that stay, because they reduce or are of another scope."""
         wanted, strays, stays = [], [], []
+        self._core.books.risk_judge()
         for report in ours:
             order = self._core.books.order_find(report.client_id, report.venue_order_id)
-            adds_risk = _may_add_risk(report) if order is None else order.adds_risk
-            if not adds_risk or (order is not None and not self._concerns(sweep, order.owner)):
-                stays.extend([] if report.is_stop else [report])
-            elif order is None or not order.is_open:
-                strays.append(self._ref(report))
-            else:
+            if order is not None and order.is_open and self._must_go(sweep, order):
                 wanted.append(order)
+            elif self._is_stray(sweep, order) and _may_add_risk(report):
+                strays.append(self._ref(report))
+            elif not report.is_stop:
+                stays.append(report)
         return wanted, strays, stays
+
+    def _is_stray(self, sweep: Sweep, order: DeskOrder | None) -> bool:
+        """Whether the books say nothing of an order that rests, or that it has ended: then the venue's word holds."""
+        return order is None or (not order.is_open and self._concerns(sweep, order.owner))
 
     def _ref(self, report: VenueOrder) -> OrderRef:
         """How the venue knows an order; its instrument need not be one of ours any more."""
@@ -206,8 +219,8 @@ class Sweeper:
         """Whether cancel-all may be used: a whole account, a sure lease, more than one, and nothing of ours on its way
         that reduces: it would be taken along."""
         is_whole = not sweep.scope.startswith("deployment:")
-        reducing = [one for one in self._core.books.open.values() if not one.adds_risk and not one.is_stop]
-        return is_whole and not reducing and len(wanted) > 1 and not self._core.lease.expired()
+        staying = [one for one in self._core.books.open.values() if not self._must_go(sweep, one) and not one.is_stop]
+        return is_whole and not staying and len(wanted) > 1 and not self._core.lease.expired()
 
     async def _cancel_all(self, sweep: Sweep, wanted: list[DeskOrder]) -> str:
         """Cancel by one request a category, conditional orders by id; returns why one was not taken."""

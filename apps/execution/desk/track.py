@@ -40,6 +40,7 @@ class Tracker:
             if not waiter.done():
                 waiter.set_result(order)
         if not order.is_open:
+            self._core.books.risk_judge(order.market.instrument_id)
             log.info(
                 "order ended",
                 client_id=order.client_id,
