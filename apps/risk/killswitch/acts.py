@@ -35,7 +35,7 @@ async def kill_engage(
     record = result.record
     await _journal(
         entry_new(
-            ENGAGED, scope=scope, by=record.by, reason=record.reason, at_ns=record.at_ns, flatten=flatten,
+            ENGAGED, scope=scope, by=record.by, reason=record.reason, at_ns=record.at_ns, flatten=record.flatten,
             generation=record.generation, written=dict(result.written),
         ),
         book=result.written["database"] == switch.OK,

@@ -22,27 +22,37 @@ CHANNEL = "qd:kill:changed"
 # so only the generation is ever parsed; a record that cannot be parsed counts as generation 0.
 _OWN = """
 local raw = redis.call('HGET', KEYS[1], ARGV[1])
-local own, engaged = 0, false
+local own, engaged, flattens = 0, false, false
 if raw then
   local ok, record = pcall(cjson.decode, raw)
   if ok and type(record) == 'table' and type(record.generation) == 'number' then
     own, engaged = record.generation, record.state == 'engaged'
+    flattens = engaged and record.flatten == true
   end
 end
 """
 _WRITE = """
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3] .. string.format('%d', generation) .. ARGV[4])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3] .. string.format('%d', generation) .. after)
 redis.call('PUBLISH', KEYS[2], ARGV[1])
-return generation
 """
-ENGAGE = _OWN + "local generation = math.max(own + 1, tonumber(ARGV[2]))" + _WRITE
+# ARGV[5]: the second half of a record that flattens, for where one that does is engaged already
+ENGAGE = (
+    _OWN
+    + """
+local generation = math.max(own + 1, tonumber(ARGV[2]))
+local after = flattens and ARGV[5] or ARGV[4]
+"""
+    + _WRITE
+    + "return {generation, flattens and 1 or 0}"
+)
 PUT = (
     _OWN
     + """
-local generation = tonumber(ARGV[2])
+local generation, after = tonumber(ARGV[2]), ARGV[4]
 if generation < own or (generation == own and engaged and ARGV[5] == 'clear') then return 0 end
 """
     + _WRITE
+    + "return generation"
 )
 
 
@@ -70,8 +80,9 @@ class BusPlace:
     async def engage(self, wish: Engage) -> Record:
         """Write an engaged record of the next generation and tell all readers."""
         before, after = _halves(wish.record(1))
-        generation = await self._script(ENGAGE, wish.scope, wish.generation, before, after, "engaged")
-        return wish.record(int(generation))
+        _, flattening = _halves(wish.record(1, flattens=True))
+        generation, flattens = await self._script(ENGAGE, wish.scope, wish.generation, before, after, flattening)
+        return wish.record(int(generation), flattens=bool(flattens))
 
     async def put(self, record: Record) -> bool:
         """Write `record` unless something of a higher rank is there."""

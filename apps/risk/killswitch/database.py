@@ -25,13 +25,18 @@ WITH written AS (
   INSERT INTO risk_killrecord AS own (scope, state, generation, "by", reason, flatten, at)
   VALUES (%(scope)s, %(state)s, %(generation)s, %(by)s, %(reason)s, %(flatten)s, %(at)s)
   ON CONFLICT (scope) DO UPDATE SET state = excluded.state, "by" = excluded."by", reason = excluded.reason,
-    flatten = excluded.flatten, at = excluded.at, generation = {generation} {condition}
-  RETURNING generation
+    flatten = {flatten}, at = excluded.at, generation = {generation} {condition}
+  RETURNING generation, flatten
 )
-SELECT generation, pg_notify('qd_kill', %(scope)s) FROM written
+SELECT generation, flatten, pg_notify('qd_kill', %(scope)s) FROM written
 """
-ENGAGE = _INSERT.format(generation="greatest(own.generation + 1, excluded.generation)", condition="")
+ENGAGE = _INSERT.format(
+    flatten="excluded.flatten OR (own.state = 'engaged' AND own.flatten)",
+    generation="greatest(own.generation + 1, excluded.generation)",
+    condition="",
+)
 PUT = _INSERT.format(
+    flatten="excluded.flatten",
     generation="excluded.generation",
     condition="WHERE excluded.generation > own.generation "
     "OR (excluded.generation = own.generation AND NOT (own.state = 'engaged' AND excluded.state = 'clear'))",
@@ -77,7 +82,7 @@ class DatabasePlace:
     async def engage(self, wish: Engage) -> Record:
         """Write an engaged record of the next generation and tell all readers."""
         rows = await self._rows(ENGAGE, _values(wish.record(wish.generation)))
-        return wish.record(rows[0][0])
+        return wish.record(rows[0][0], flattens=rows[0][1])
 
     async def put(self, record: Record) -> bool:
         """Write `record` unless something of a higher rank is there."""

@@ -104,8 +104,7 @@ class FilePlace:
     def _engage(self, wish: Engage) -> Record:
         with self._locked():
             records = self._records_or_none_left()
-            own = records[wish.scope].generation if wish.scope in records else 0
-            record = wish.record(max(own + 1, wish.generation))
+            record = wish.over(records.get(wish.scope))
             self._write({**records, wish.scope: record})
         return record
 

@@ -17,7 +17,10 @@ class RecordBroken(PlaceError):
 
 
 class Engage(msgspec.Struct, frozen=True):
-    """A wish to engage; each place gives it the generation after its own, and at least `generation`."""
+    """A wish to engage; each place gives it the generation after its own, and at least `generation`.
+
+    Over an engagement that flattens it flattens, too: who stops a second time does not take back what was asked first.
+    """
 
     scope: str
     by: str
@@ -26,9 +29,16 @@ class Engage(msgspec.Struct, frozen=True):
     at_ns: int
     generation: int = 1
 
-    def record(self, generation: int) -> Record:
-        """Return the record that this wish makes."""
-        return Record(self.scope, "engaged", generation, self.by, self.reason, self.flatten, self.at_ns)
+    def record(self, generation: int, *, flattens: bool = False) -> Record:
+        """Return the record that this wish makes where `flattens` says whether the engagement before it does."""
+        flatten = self.flatten or flattens
+        return Record(self.scope, "engaged", generation, self.by, self.reason, flatten, self.at_ns)
+
+    def over(self, before: Record | None) -> Record:
+        """Return the record that this wish makes in the place of `before`."""
+        own = before.generation if before is not None else 0
+        flattens = before is not None and before.state == "engaged" and before.flatten
+        return self.record(max(own + 1, self.generation), flattens=flattens)
 
 
 class Place(Protocol):

@@ -35,9 +35,12 @@ async def test_a_position_that_cannot_be_closed_says_why_and_holds_no_other_swee
         assert (whole.left, whole.why) == (0, "")
         await stuck.arefresh_from_db()
         assert stuck.finished_at is None
+        again = await kill_engage(scope, by="tester", reason="who stops once more takes nothing back")
+        await shown(made, "that it goes on", scope=scope, generation=again.record.generation, flatten=True)
         made.exchange.call("DELETE", "/faults")
         ended = await swept(made, scope)
-        assert (ended.positions_left, ended.why) == (0, "")
+        assert (ended.generation, ended.positions_left, ended.why) == (again.record.generation, 0, "")
+        assert made.books.is_flat(made.instrument(SPOT), made.books.net(made.instrument(SPOT)))
 
 
 async def test_a_cancel_that_the_venue_does_not_take_stands_in_the_sweep_and_in_the_order() -> None:

@@ -44,6 +44,14 @@ def test_engaging_says_where_it_stands_and_a_release_clears_all_three_places(peo
     assert kill_states()["all"].record.by == "trader"
 
 
+def test_engaging_again_without_flatten_says_that_positions_go_on_being_closed() -> None:
+    assert "go on being closed" not in kill("--flatten", "--wait", "0")
+    said = kill("--wait", "0")
+    assert "(generation 3;" in said
+    assert "Positions go on being closed, as was asked before" in said
+    assert kill_states()["all"].record.flatten
+
+
 def test_a_release_asks_for_the_password_when_none_is_piped_in(people, monkeypatch) -> None:
     kill("--wait", "0")
     asked = []

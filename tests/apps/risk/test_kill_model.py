@@ -31,8 +31,7 @@ class ModelPlace:
 
     async def engage(self, wish: Engage) -> Record:
         self._answer()
-        own = self.records[wish.scope].generation if wish.scope in self.records else 0
-        self.records[wish.scope] = wish.record(max(own + 1, wish.generation))
+        self.records[wish.scope] = wish.over(self.records.get(wish.scope))
         return self.records[wish.scope]
 
     async def put(self, record: Record) -> bool:

@@ -50,6 +50,14 @@ async def records(desk: Bench) -> dict[str, tuple[str, int] | None]:
     return {name: None if record is None else (record.state, record.generation) for name, record in held.items()}
 
 
+async def flattening(desk: Bench) -> dict[str, bool]:
+    """Whether each place's record of everything asks for positions to be closed."""
+    places = desk.places()
+    found = {name: (await place.read())[ALL].flatten for name, place in places.by_name.items()}
+    await places.close()
+    return found
+
+
 async def act(desk: Bench, do, *args, **more):
     places = desk.places()
     try:
@@ -205,6 +213,17 @@ async def test_a_release_that_fails_half_way_is_taken_back(desk):
         await asyncio.sleep(0.5)  # longer than mirroring waits: it must not complete the release
         assert reader.verdict().state == ENGAGED
         assert reader.verdict().record.flatten
+
+
+async def test_who_engages_again_without_it_does_not_take_flattening_back_and_a_release_does(desk):
+    await act(desk, switch.engage, ALL, "ann", flatten=True)
+    again = await act(desk, switch.engage, ALL, "bob")
+    assert (again.record.by, again.record.generation, again.record.flatten) == ("bob", 3, True)
+    assert await flattening(desk) == dict.fromkeys(PLACES, True)
+    await act(desk, switch.release, ALL, "ann", "all is well")
+    fresh = await act(desk, switch.engage, ALL, "bob")
+    assert (fresh.record.generation, fresh.record.flatten) == (5, False)
+    assert await flattening(desk) == dict.fromkeys(PLACES, False)
 
 
 async def test_an_engagement_beats_a_release_of_the_same_moment(desk):

@@ -54,6 +54,8 @@ class Command(BaseCommand):
         except KillError as error:
             raise CommandError(str(error)) from None
         self._written("engaged", result)
+        if result.record.flatten and not options["flatten"]:
+            self.stdout.write("Positions go on being closed, as was asked before: only a release takes that back.")
         self._follow(started, options["wait"])
 
     def _written(self, what: str, result: KillResult) -> None:
