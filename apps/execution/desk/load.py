@@ -5,11 +5,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from apps.execution import selectors
 from apps.execution.desk.books import Books
 from apps.execution.desk.core import AccountInfo
-from apps.execution.desk.journal import Journal
+from apps.execution.desk.journal import Entry, Journal
 from apps.execution.desk.model import DeskOrder
 from apps.execution.models import Order
 from apps.execution.states import OrderState
@@ -101,6 +102,11 @@ def journal_orders(books: Books, journal: Journal) -> list[DeskOrder]:
     return found
 
 
+def journal_lines(journal: Journal, kind: str) -> dict[str, Entry]:
+    """Return the journal's lines of one kind by client id; of several the newest."""
+    return {entry["client_id"]: entry for entry in journal.waiting() if entry["kind"] == kind}
+
+
 def order_from_journal(books: Books, row: dict[str, Any]) -> DeskOrder:
     """Return the order of a journal's line; what became of it, the venue will say."""
     amounts = {name: Decimal(row[name]) if row[name] is not None else None for name in ("price", "trigger_price")}
@@ -121,6 +127,7 @@ def order_from_journal(books: Books, row: dict[str, Any]) -> DeskOrder:
         trigger_price=amounts["trigger_price"],
         time_in_force=row["time_in_force"],
         reduce_only=row["reduce_only"],
+        decision_id=UUID(row["decision_id"]) if row["decision_id"] else None,
         parent_id=row["parent_id"],
         state=OrderState.CREATED,
         is_journalled=True,

@@ -7,6 +7,7 @@ price, unrealised profit and equity are compared at the venue's marks and shown 
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +20,7 @@ from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.ask import Asker, window_s
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.fills import Fills
+from apps.execution.desk.journalled import Journalled
 from apps.execution.desk.model import DeskOrder
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.desk.track import Tracker
@@ -33,6 +35,9 @@ from trader.core.types import VenueError
 log = structlog.get_logger(__name__)
 OVERLAP_NS = 120 * 1_000_000_000
 SETTLE_TRIES = 5
+POLL_S, CALM_S = 0.05, 0.5
+AGAIN_S = 1.0
+UNCOMPARED_S = 10.0  # for so long new risk is taken on books that could not be compared
 YOUNG_S = 3.0
 # by the time they are asked for, the kill switch may have asked to cancel them
 DOUBTFUL = frozenset({OrderState.UNKNOWN, OrderState.CANCELLING})
@@ -68,7 +73,9 @@ class Reconciler:
         self._adjuster = Adjuster(core, writer, fills)
         self._before: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
-        self._journalled: list[DeskOrder] = []
+        self._uncompared_at: float | None = None
+        self.journalled = Journalled(core, writer, tracker, adopter)
+        self.on_wait: Callable[[str], None] = lambda why: None  # told what keeps the start from its comparison
         self.wall_at = 0.0
 
     def has_opening_set(self, has_opening: bool) -> None:
@@ -79,28 +86,20 @@ class Reconciler:
         """Compare now: the private socket was away."""
         self._wake.set()
 
-    def take_up(self) -> None:
-        """Take journalled orders in, and doubt what may have been sent: after a crash every `created` row may."""
-        self._journalled = load.journal_orders(self._core.books, self._core.journal)
-        for order in self._journalled:
-            self._core.books.order_add(order)
-        for order in self._core.books.open.values():
-            if order.state in (OrderState.CREATED, OrderState.SENT):
-                self._tracker.move(order, OrderState.UNKNOWN, detail="the desk started again")
-
     async def start_up(self) -> None:
         """Bring orders, executions, positions and balances in line with the venue before the first decision."""
         started = time.monotonic()
-        await self._adopter.rows_add(self._journalled)
+        await self.journalled.rows_add()
         await self._doubtful_asked()
         await self._executions()
         await self._until_answered(self._resting_known())
-        first = await self._look()
+        self.journalled.cancels_settle()
+        first = await self._look_settled()
         await self._adjuster.opening_if_first()
-        second = await self._look()
+        second = await self._look_settled()
         confirmed = [one for one in second.differences if one.key in {earlier.key for earlier in first.differences}]
         self._adjuster.adjust(confirmed)
-        self._core.journal.booked(self._core.journal.waiting())
+        await self.journalled.settle()
         await self._record([*confirmed, *second.values, *self._asker.lost()], started, is_startup=True)
         await self._writer.flush()
 
@@ -132,7 +131,8 @@ class Reconciler:
             self._wake.clear()
             started_ns = boottime_ns()
             try:
-                await self.round()
+                if not await self.round():
+                    await self._uncompared()
             except VenueError as error:
                 if isinstance(error, SignatureRefused) and await self._asker.clock.mended(started_ns, str(error)):
                     self._wake.set()
@@ -145,24 +145,63 @@ class Reconciler:
 
     async def _again_soon(self, error: Exception) -> None:
         log.warning("reconciliation failed, again soon", error=str(error)[:200])
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(AGAIN_S)
         self._wake.set()
 
-    async def round(self) -> None:
-        """Compare once; what was different in the round before in the same way is adjusted."""
+    async def _uncompared(self) -> None:
+        """Compare again soon; new risk does not go on for long on books that nobody has compared."""
+        now = time.monotonic()
+        self._uncompared_at = self._uncompared_at or now
+        waits = self._waits()
+        log.warning("books not compared, again soon", why=waits)
+        if now - self._uncompared_at >= UNCOMPARED_S:
+            seconds = now - self._uncompared_at
+            self._core.block(Blocker.RECONCILE, f"the books could not be compared for {seconds:.0f} s: {waits}"[:200])
+        self._ask_all()
+        await asyncio.sleep(AGAIN_S)
+        self._wake.set()
+
+    def _waits(self) -> str:
+        """What keeps the books from being compared, in words."""
+        waiting = self._tracker.in_flight()
+        if not waiting:
+            return "executions were booked while the venue was asked"
+        one = waiting[0]
+        return f"orders wait for the venue's word ({len(waiting)}): {one.market.symbol} {one.client_id} is {one.state}"
+
+    def _ask_all(self) -> None:
+        """Ask for every order whose next word is out, once its window has passed: one that was lost does not come."""
+        for order in self._tracker.in_flight():
+            if order.state is not OrderState.CREATED:
+                self._asker.soon(order)
+
+    async def round(self) -> bool:
+        """Compare once, and return whether that could be done; what differed in the round before, too, is adjusted."""
         started = time.monotonic()
         answer = await self._look()
         self._orders_follow(answer.open_orders)
         if not answer.is_settled:
-            return
+            return False
         confirmed = [one for one in answer.differences if one.key in self._before]
         self._before = {one.key for one in answer.differences} - {one.key for one in confirmed}
         shown = [one for one in answer.differences if one not in confirmed]
         self._adjuster.adjust(confirmed)
-        await self._journal_settle()
+        await self.journalled.settle()
         await self._record([*confirmed, *shown, *answer.values, *self._asker.lost()], started, is_startup=False)
         self._core.unblock(Blocker.RECONCILE)
-        self.wall_at = time.monotonic()
+        self._uncompared_at, self.wall_at = None, time.monotonic()
+        return True
+
+    async def _look_settled(self) -> _Answer:
+        """Look until the books were compared: before that nothing is decided, and the state says what it waits for."""
+        while not (answer := await self._look()).is_settled:
+            why = f"the books are not compared with the venue yet: {self._waits()}"[:200]
+            log.warning("the start waits", why=why)
+            self._core.block(Blocker.STARTING, why)
+            self.on_wait(why)
+            self._ask_all()
+            await asyncio.sleep(AGAIN_S)
+        return answer
 
     async def _look(self) -> _Answer:
         """Ask for everything at a moment in which nothing was booked meanwhile."""
@@ -177,8 +216,15 @@ class Reconciler:
                 differences = book_differences(self._core, positions, balances)
                 values = shown_differences(self._core.books, positions, balances)
                 return _Answer(open_orders, differences, values, is_settled=True)
-            await asyncio.sleep(0.05)
+            await self._calm()
         return _Answer(open_orders, [], [], is_settled=False)
+
+    async def _calm(self) -> None:
+        """Let what is under way get its answer, so that it is not for nothing when the venue is asked again."""
+        until = time.monotonic() + CALM_S
+        await asyncio.sleep(POLL_S)
+        while self._tracker.in_flight() and time.monotonic() < until:
+            await asyncio.sleep(POLL_S)
 
     async def _open_orders(self) -> list[VenueOrder]:
         kinds = sorted({market.kind for market in self._core.books.markets.values()})
@@ -218,22 +264,6 @@ class Reconciler:
                 continue
             if order.state not in (OrderState.CREATED, OrderState.UNKNOWN):
                 self._asker.soon(order)
-
-    async def _journal_settle(self) -> None:
-        """Give rows to what was journalled while the database was gone, then forget the lines."""
-        waiting = self._core.journal.waiting()
-        if not waiting or Blocker.DATABASE in self._core.blocks:
-            return
-        orders = [self._core.books.orders.get(one["client_id"]) for one in waiting if one["kind"] == "order"]
-        try:
-            await self._adopter.rows_add([order for order in orders if order is not None])
-        except DatabaseGone:
-            return
-        for order in orders:
-            if order is not None:
-                self._writer.order(order)
-        if await self._writer.flush():
-            self._core.journal.booked(waiting)
 
     async def _record(self, differences: list[Difference], started: float, *, is_startup: bool) -> None:
         took_ms = (time.monotonic() - started) * 1000

@@ -6,6 +6,7 @@ End: cancel what adds risk, keep the stops, print what rests.
 
 import asyncio
 import gc
+from functools import partial
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -94,7 +95,8 @@ class Desk:
         await core.store.query("SELECT 1", lane="path")
         rows = await self._context.call(selectors.desk_rows, self._account_id)
         load.books_fill(core.books, rows)
-        parts.reconciler.take_up()
+        parts.reconciler.journalled.take_up()
+        parts.reconciler.on_wait = partial(health.set, "reconciling")
         parts.reconciler.has_opening_set(rows.has_opening)
         await deployments.distances_load(parts)
         core.session_id = await session.begin(core)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
+from apps.execution.desk import reconcile
 from apps.execution.models import DeskCommand, Order, Reconciliation
 from apps.execution.selectors import instruments_ordered
 from apps.execution.services import (
@@ -16,6 +17,7 @@ from apps.execution.services import (
     order_cancel,
     position_close,
 )
+from apps.execution.states import OrderState
 from apps.market.kept import kept_ids
 from apps.market.models import Instrument
 from apps.portfolio.models import Account
@@ -26,6 +28,7 @@ from tests.apps.execution.pace import LONG_S
 from tests.apps.execution.test_desk_kill import swept
 from tests.apps.execution.wishes import answered, command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
+from trader.core.types import VenueError
 
 __all__ = ["kill_clear"]
 pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
@@ -186,6 +189,40 @@ async def test_an_order_that_is_found_after_all_goes_on(monkeypatch: pytest.Monk
         await made.until(lambda: len(asked) == 2, what="asked again")
         await made.until(lambda: not made.parts.asker._asking, what="and no more")
         assert (order.state, made.parts.asker._missed_ns) == ("acknowledged", {})
+
+
+async def test_books_that_cannot_be_compared_for_long_block_new_risk_until_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile, "UNCOMPARED_S", 0.2)
+    monkeypatch.setattr(reconcile, "AGAIN_S", 0.05)
+    monkeypatch.setattr(reconcile, "CALM_S", 0.05)
+    async with living() as made:
+        await limit_orders(made, SPOT, 1, price=90.0)
+        (order,) = made.books.open.values()
+        core, wish = made.parts.core, {"instrument_id": made.instrument(SPOT), "side": "buy", "kind": "limit"}
+        with monkeypatch.context() as silent:
+
+            async def unlisted(kind: str) -> list[Any]:
+                return []
+
+            async def unsaid(*_: Any) -> None:
+                raise VenueError("the venue does not say")
+
+            silent.setattr(core.broker, "open_orders", unlisted)
+            silent.setattr(core.broker, "order_find", unsaid)
+            made.parts.tracker.move(order, OrderState.UNKNOWN, detail="no answer")
+            compared = await Reconciliation.objects.acount()
+            made.parts.reconciler.soon()
+            await made.until(lambda: "reconcile" in core.blocks, what="it is tried again, and then blocks")
+            assert f"{order.client_id} is unknown" in core.blocks["reconcile"]
+            refused = await command(made, "order", **wish, quantity="1", price="90")
+            assert (refused.state, "could not be compared" in refused.result) == ("refused", True)
+            assert await Reconciliation.objects.acount() == compared
+        await made.until(lambda: "reconcile" not in core.blocks, what="a whole comparison lifts it")
+        assert order.state == "acknowledged"
+        await made.until(lambda: made.parts.reconciler._uncompared_at is None, what="and nothing is left of it")
+        assert (await command(made, "order", **wish, quantity="1", price="90")).state == "done"
 
 
 async def test_a_sweep_ends_although_the_venue_has_lost_an_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """A database that is gone for long: the desk goes on, refuses entries, protects, flattens, and books it all later."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
+from apps.execution.desk.make import Wish, order_make
 from apps.execution.desk.store import BookedBefore, DatabaseGone
 from apps.risk.services import kill_engage
 from tests.apps.execution.living import SPOT, WARM, Living, living
@@ -133,6 +136,46 @@ async def test_a_commit_in_doubt_with_the_database_gone_again_while_it_is_asked_
         booked = [row[0] for row in await made.rows("SELECT venue_fill_id FROM execution_fill")]
         assert sorted(booked) == sorted(row["exec_id"] for row in made.exchange.ledger("fill"))
         assert not made.desk_task.done()
+
+
+async def test_reasons_that_only_the_journal_holds_come_to_their_rows_after_a_crash() -> None:
+    async with living() as made:
+        core = made.parts.core
+        await limit_orders(made, SPOT, 2, price=90.0)
+        assert await made.parts.writer.flush()
+        wish = Wish(
+            made.books.markets[made.instrument(SPOT)], "manual", "manual", "buy", Decimal(1), 1, "limit", Decimal(90),
+            client_id=core.account.install + secrets.token_hex(14),
+        )  # fmt: skip
+        late = order_make(core, wish)
+        with pytest.MonkeyPatch.context() as broken:
+
+            async def refused(lane: str) -> Any:
+                raise psycopg.OperationalError(f"connection refused ({lane})")
+
+            def doubted() -> bool:
+                broken.setattr(core.store, "_connection", refused)  # after the commit, before the gate
+                return False
+
+            broken.setattr(core, "lease_allows", doubted)
+            core.books.order_add(late)
+            await made.parts.sender.send([late])
+            assert (late.state, late.origin) == ("rejected", "gate")
+            await made.until(lambda: "database" in core.blocks, what="the outage is noticed")
+            await kill_engage("all", by="tester", reason="drill")
+            await made.until(lambda: not made.books.open, what="the sweep has cancelled")
+            written = {(one["kind"], one["origin"]) for one in core.journal.waiting()}
+            assert written == {("refused", "gate"), ("cancel", "kill")}
+            await made.desk_crash()
+        # the moment was hit: nothing of it is in the rows
+        rows = await made.rows("SELECT state, origin FROM execution_order")
+        assert set(rows) == {("created", ""), ("acknowledged", "")}
+        await made.desk_start(trading=False)
+        await made.until(lambda: made.desk_context.lease.meta["state"] == "killed", what="the books are compared")
+        assert await made.parts.writer.flush()
+        found = await made.rows("SELECT client_id = %s, state, origin, detail FROM execution_order", late.client_id)
+        assert set(found) == {(True, "rejected", "gate", late.detail), (False, "cancelled", "kill", "kill all")}
+        assert made.parts.core.journal.waiting() == []
 
 
 def _stop(made: Living) -> Any:

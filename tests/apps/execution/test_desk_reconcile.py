@@ -5,8 +5,10 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
+from apps.execution.desk import reconcile
 from apps.execution.desk.store import FenceLost
-from apps.execution.models import Reconciliation
+from apps.execution.desk.track import Tracker
+from apps.execution.models import Reconciliation, Session
 from apps.execution.selectors import desk_account_keys
 from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
 from apps.risk.models import Refusal
@@ -23,22 +25,44 @@ __all__ = ["kill_clear"]
 pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
 
 
-async def test_after_a_crash_orders_and_positions_are_taken_up_and_nothing_is_sent() -> None:
+async def test_after_a_crash_orders_and_positions_are_taken_up_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with living({WARM + 3: -0.006}) as made:
         await made.minutes(WARM + 4)
         await limit_orders(made, SPOT, 2, price=90.0)
         before = {order.client_id: order.state for order in made.books.open.values()}
         held = made.books.held(made.instrument(SPOT), made.deployment)
+        asked = next(order for order in made.books.open.values() if order.leg == "manual")
+        made.parts.canceller._mark(asked, "asked by a person", "person")  # and the crash comes before its request
         await made.parts.writer.flush()
         sent = len(made.exchange.orders_of())
         await made.desk_crash()
         await made.desk_start()
+        asked = made.books.orders[asked.client_id]
+        assert (asked.origin, asked.detail.startswith("it rests still")) == ("", True)
         assert {order.client_id: order.state for order in made.books.open.values()} == before
         assert made.books.held(made.instrument(SPOT), made.deployment) == held
         assert len(made.exchange.orders_of()) == sent
         startup = await Reconciliation.objects.filter(is_startup=True).afirst()
         assert startup is not None
         assert startup.differences == []
+
+        monkeypatch.setattr(reconcile, "CALM_S", 0.05)
+        monkeypatch.setattr(reconcile, "AGAIN_S", 0.1)
+        await made.desk_crash()
+        with monkeypatch.context() as waiting:
+            waiting.setattr(Tracker, "in_flight", lambda _: [asked])
+            await made.desk_start(trading=False)
+            lease, why = made.desk_context.lease, "not compared with the venue yet: orders wait for the venue's word"
+            await made.until(lambda: why in lease.meta.get("why", ""), what="it says why")
+            assert lease.meta["state"] == "reconciling"
+            assert "starting" in made.parts.core.blocks
+            newest = await Session.objects.filter(account_id=made.account_id).order_by("-pk").afirst()
+            assert newest.reconciled_at is None
+        await made.until(lambda: made.desk_context.lease.meta["state"] == "trading", what="compared after all")
+        await newest.arefresh_from_db()
+        assert newest.reconciled_at is not None
 
 
 async def test_foreign_orders_are_shown_and_left_alone_even_by_the_kill_switch() -> None:
