@@ -88,9 +88,10 @@ class Fills:
 
         Their position and cash are booked; without this the order would owe them, and nothing be compared, for ever.
         """
-        filled = sum((fill.quantity for fill in fills), Decimal(0))
+        booked = [fill for fill in fills if fill.fill_id in self._core.books.seen_fills]
+        filled = sum((fill.quantity for fill in booked), Decimal(0))
         if filled > order.filled:
-            order.filled, order.cost = filled, sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+            order.filled, order.cost = filled, sum((fill.quantity * fill.price for fill in booked), Decimal(0))
             order.average_price = (order.cost / filled).quantize(AVERAGE_STEP, context=MONEY)
             self._tracker.changed(order)
 
