@@ -43,7 +43,7 @@ def rows() -> list[dict[str, Any]]:
         stack.wait_ready(120)
         cookie, port = _sign_in(stack)
         time.sleep(SETTLE_S)
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         address = f"http://127.0.0.1:{port}"
         found = [entry for name, path in PAGES.items() for entry in _page_rows(browser, cookie, address, name, path)]
         first = [_load(_context(browser, cookie, address).new_page(), address + "/")["ms"] for _ in range(LOADS)]
@@ -107,7 +107,8 @@ def _context(browser: Browser, cookie: str, address: str) -> BrowserContext:
     return context
 
 
-def _chromium() -> str:
+def chromium() -> str:
+    """Return the browser's path."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert found is not None, "no Chromium: apt-get install chromium"
     return found
