@@ -1,5 +1,6 @@
 """Django's settings, derived from the one declared list in `trader/config`."""
 
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,6 +17,14 @@ def _secret(name: str) -> str:
     from trader.runtime.keys import key_read
 
     return key_read(STATE_DIR, name)
+
+
+def _static_version() -> str:
+    """Return what names this state of scripts and styles: ours by their bytes, others' by their pinned versions."""
+    digest = sha256((BASE_DIR / "requirements.txt").read_bytes())
+    for path in sorted(path for path in (BASE_DIR / "static").rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(BASE_DIR)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _database(url: str) -> dict[str, object]:
@@ -140,7 +149,8 @@ AXES_RESET_ON_SUCCESS = True
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "/static/"
+# another state of the files has another address (relative imports keep it), so a browser may keep what it has for good
+STATIC_URL = f"/static/{_static_version()}/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.FileSystemFinder",
@@ -148,7 +158,7 @@ STATICFILES_FINDERS = [
     "apps.dashboard.finders.VendorFinder",
 ]
 WHITENOISE_USE_FINDERS = True  # served from where they lie: nothing to collect, nothing to build
-WHITENOISE_MAX_AGE = 60
+WHITENOISE_IMMUTABLE_FILE_TEST = ".*"
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -184,10 +194,10 @@ UNFOLD = {
     "SITE_SUBHEADER": "Admin",
     "SITE_URL": "/",
     "SITE_SYMBOL": "explore",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/img/mark.svg"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}img/mark.svg"}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": ["/static/css/tokens.css", "/static/css/kill.css", "/static/css/admin.css"],
+    "STYLES": [f"{STATIC_URL}css/{name}.css" for name in ("tokens", "kill", "admin")],
     "BORDER_RADIUS": "6px",
     "COLORS": {
         "base": {

@@ -50,7 +50,7 @@ def _prices(minutes: int) -> np.ndarray:
 
 
 def _path() -> list[dict[str, Any]]:
-    with Floor(minutes=WARM + MINUTES + 5, prices=_prices(WARM + MINUTES + 5), **AS_SHIPPED) as floor:
+    with Floor(minutes=WARM + MINUTES + 5, prices=_prices(WARM + MINUTES + 5), flush=True, **AS_SHIPPED) as floor:
         key = floor.found["deployment_key"]
         sets = [part for pair in EAGER for part in ("--set", pair)]
         floor.manage("deploy", "change", key, *sets)
@@ -117,7 +117,7 @@ def _bare_insert(url: str, times: int = 300) -> list[float]:
 
 
 def _kill() -> list[dict[str, Any]]:
-    with Floor(minutes=WARM + 60, limits="off") as floor:
+    with Floor(minutes=WARM + 60, limits="off", flush=True) as floor:
         keys = json.loads((Path(floor.found["simulator_state_dir"]) / "keys.json").read_text())[0]
         hammers = [
             subprocess.Popen(

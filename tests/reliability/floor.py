@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ class Floor:
     """`with Floor() as floor:`; a fall of the price at minute FALL makes the deployment buy."""
 
     def __init__(
-        self, minutes: int = 240, volume: float = 8_000.0, prices: Any = None, limits: str = "bybit", **environment: str
-    ) -> None:
+        self, minutes: int = 240, volume: float = 8_000.0, prices: Any = None, limits: str = "bybit", *,
+        flush: bool = False, **environment: str,
+    ) -> None:  # fmt: skip
         self.folder = Path(tempfile.mkdtemp(prefix="qdf-"))
         (self.folder / "s").mkdir(mode=0o700)
         self.postgres = EmbeddedPostgres(self.folder / "pg", self.folder / "s", self.folder / "pg.log")
@@ -60,6 +61,7 @@ class Floor:
         file_make(self.folder / "m.csv", closes, volume)
         self.exchange = Exchange(self.folder, self.folder, WARM, minutes - 1, f"m={SPOT}", limits)
         self._extra = environment
+        self._flush = flush  # to the disk at each commit: for measures; no drill takes the machine's power away
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,7 +81,8 @@ class Floor:
     def __enter__(self) -> "Floor":
         try:
             self._kernels_share()
-            self.postgres.start()
+            with _no_flush(not self._flush):
+                self.postgres.start()
             self.valkey.start()
             prepared = self.manage("prepare", "--options", json.dumps(self.exchange.seed_options()))
             self.found = json.loads(prepared.stdout.splitlines()[-1])
@@ -271,3 +274,14 @@ class Floor:
 def _opened(minute: int) -> int:
     """When a minute of the file began, in seconds."""
     return (START_NS + minute * MINUTE_NS) // 1_000_000_000
+
+
+@contextmanager
+def _no_flush(is_wished: bool) -> Iterator[None]:
+    """Let a server that starts inside make no flushes."""
+    if is_wished:
+        os.environ["QD_TEST_FSYNC_OFF"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("QD_TEST_FSYNC_OFF", None)

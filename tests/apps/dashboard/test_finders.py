@@ -4,8 +4,10 @@ import hashlib
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.templatetags.static import static
 
 from apps.dashboard.finders import VENDOR
+from trader import settings as settings_of_the_house
 
 
 @pytest.mark.parametrize("name", sorted(VENDOR))
@@ -30,9 +32,23 @@ def test_unknown_file_is_not_found():
 
 @pytest.mark.parametrize("name", sorted(VENDOR))
 def test_it_is_served_under_our_name(client, name):
-    answer = client.get(f"/static/{name}")
+    answer = client.get(static(name))
     assert answer.status_code == 200
+    assert "immutable" in answer["Cache-Control"]  # a new version has a new address
     assert b"".join(answer.streaming_content) == VENDOR[name].path().read_bytes()
+
+
+def test_an_edited_file_has_a_new_address(tmp_path, monkeypatch):
+    (tmp_path / "static" / "js").mkdir(parents=True)
+    script, pins = tmp_path / "static" / "js" / "a.js", tmp_path / "requirements.txt"
+    monkeypatch.setattr(settings_of_the_house, "BASE_DIR", tmp_path)
+    versions = []
+    for one, two in (("1", "x==1"), ("2", "x==1"), ("2", "x==2"), ("1", "x==1")):
+        script.write_text(one)
+        pins.write_text(two)
+        versions.append(settings_of_the_house._static_version())
+    assert len(set(versions)) == 3
+    assert versions[0] == versions[3]
 
 
 def test_script_of_a_page_stays_within_its_measure(root):

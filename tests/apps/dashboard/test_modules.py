@@ -23,8 +23,8 @@ def test_script_that_is_not_there_is_named():
 @pytest.mark.parametrize("page", ["/", "/market/bybit-sim/btc-usdt/", "/data/", "/risk/", "/you/"])
 def test_page_announces_each_module_once_and_ends_with_the_shell(desk, as_role, page):
     html = as_role("viewer").get(page).content.decode()
-    announced = re.findall(r'rel="modulepreload" href="/static/([^"]+)"', html)
-    scripts = re.findall(r'<script type="module" src="/static/([^"]+)"', html)
+    announced = re.findall(r'rel="modulepreload" href="/static/\w{12}/([^"]+)"', html)
+    scripts = re.findall(r'<script type="module" src="/static/\w{12}/([^"]+)"', html)
     assert len(announced) == len(set(announced))
     assert scripts[-1] == "js/shell.js"
     assert set(announced) | set(scripts) >= {found for script in scripts for found in modules_behind(script)}
