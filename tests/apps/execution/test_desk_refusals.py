@@ -59,6 +59,16 @@ async def test_whatever_stops_an_order_that_its_checks_let_through_is_recorded(m
             assert (await refused()).check_name == "database"
         await made.until(lambda: not core.blocks, what="the database is back")
         assert made.exchange.ledger("order") == []
+        bought = await command(made, "order", **{**wish, "kind": "market", "quantity": "2"})
+        assert bought.state == "done", bought.result
+        await made.until(lambda: made.books.open and not made.parts.stops.is_busy(), what="it is protected")
+        with monkeypatch.context() as broken:
+            broken.setattr(core.governor, "take", no_token)
+            kept = await command(made, "close", instrument_id=wish["instrument_id"], owner="manual")
+        assert (kept.state, "no token within 2 s" in kept.result) == ("refused", True)
+        assert await made.parts.writer.flush()
+        assert (await Refusal.objects.order_by("-created_at").afirst()).check_name == "rate"
+        assert await Refusal.objects.acount() == 5
 
 
 async def test_real_money_without_its_limits_is_refused_by_name_until_the_last_is_set() -> None:
