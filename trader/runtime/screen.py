@@ -1,5 +1,6 @@
 """One calm screen: what runs, where, and how to get in. Detail is in the log files."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -22,12 +23,12 @@ class Screen:
     def line(self, text: str) -> None:
         """Print a line that stays."""
         self._erase()
-        print(text, flush=True)
+        _write(text + "\n")
 
     def step(self, text: str) -> None:
         """Say what the start is doing now."""
         if self._plain:
-            print(f"· {text}", flush=True)
+            _write(f"· {text}\n")
         else:
             self._draw([f"{DIM}· {text} …{RESET}"])
 
@@ -62,18 +63,24 @@ class Screen:
     def _once(self, key: str, text: str, happened: bool) -> None:
         if happened and key not in self._said:
             self._said.add(key)
-            print(text, flush=True)
+            _write(text + "\n")
 
     def _draw(self, lines: list[str]) -> None:
         self._erase()
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
+        _write("\n".join(lines) + "\n")
         self._lines = len(lines)
 
     def _erase(self) -> None:
         if self._lines:
-            sys.stdout.write(f"\x1b[{self._lines}A\x1b[J")
+            _write(f"\x1b[{self._lines}A\x1b[J")
             self._lines = 0
+
+
+def _write(text: str) -> None:
+    """Write; a terminal that was closed takes nothing any more, and must not keep the stack from being stopped."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _picture(stack: Any, readiness: Any) -> list[str]:
