@@ -84,7 +84,7 @@ class Tracker:
         An exit goes out however late: it only takes risk away.
         """
         signal = self.signals.get(order.signal_id or 0)
-        if signal is None or not order.adds_risk or not self.is_past(signal):
+        if signal is None or not order.could_add_risk or not self.is_past(signal):
             return ""
         return f"not sent within the signal's horizon of {signal.horizon_s} s (market time)"
 
