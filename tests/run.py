@@ -53,7 +53,8 @@ def full() -> int:
     if not os.environ.get("QD_CI"):
         return _all(("light tests", [*PYTEST, *LIGHT], {}), ("whole stacks", [*PYTEST, *HEAVY], {}))
     core = _all(
-        ("the core, kernels as plain Python", _coverage("core", "trader/core", ["tests/core", "tests/lookahead"]),
+        ("the core, kernels as plain Python",
+         _coverage("core", "trader/core", [*PARALLEL, "tests/core", "tests/lookahead"]),
          {"NUMBA_DISABLE_JIT": "1"}),
         ("putting the parts of the core's coverage together", _combine("core"), {}),
         (f"coverage of trader/core, at least {CORE_COVERAGE} %", _report("core", CORE_COVERAGE), {}),
