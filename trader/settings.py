@@ -125,7 +125,11 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         # redis-py's default socket timeout equals the layer's blocking read: random sockets die with it
-        "CONFIG": {"hosts": [{"address": REDIS_URL or "redis://127.0.0.1:1/0", "socket_timeout": None}]},
+        "CONFIG": {
+            "hosts": [
+                {"address": REDIS_URL or "redis://127.0.0.1:1/0", "socket_timeout": None, "max_connections": 2000}
+            ]
+        },
     },
 }
 
