@@ -33,7 +33,7 @@ from apps.market.residents import FeedResident
 from apps.market.services import venues_sync
 from apps.portfolio import seed as portfolio_seed
 from apps.strategies import seed as strategies_seed
-from tests.apps.execution.pace import LONG_S
+from tests.apps.execution.pace import LONG_S, SCALE
 from trader.runtime.stack import port_take
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +41,7 @@ MINUTE_NS = 60_000_000_000
 START_NS = 1_704_067_200_000_000_000  # 2024-01-01T00:00Z
 WARM = 170  # minutes before the market's first one that is played
 SPOT, LINEAR = "BTC/USDT", "ETH/USDT:USDT"
+FRESH_S = 1.0 * SCALE
 
 
 def prices_make(minutes: int, moves: dict[int, float]) -> np.ndarray:
@@ -204,6 +205,8 @@ class Living:
         self.desk_task = asyncio.create_task(self.desk.run())
         if trading:
             await self.until(lambda: self.desk_context.lease.meta["state"] == "trading", what="the desk trades")
+            # feed, relay, desk and test share one loop here: a reading of the switch is late where no desk's would be
+            self.parts.core.kill._fresh_ns = max(self.parts.core.kill._fresh_ns, int(FRESH_S * 1e9))
 
     async def desk_stop(self) -> None:
         """Stop it as a host would."""
