@@ -297,6 +297,7 @@ async def living(
             async with _around(exchange, found) as made:
                 if desk:
                     await made.desk_start()
+                    await made.until(lambda: not made.parts.core.blocks, what="feed and private socket are heard")
                 yield made
         finally:
             exchange.stop()
