@@ -7,6 +7,7 @@ const HOLD_MS = 800;
 export function killButtons(root) {
   for (const button of root.querySelectorAll("[data-kill]:not([data-armed])")) {
     button.dataset.armed = "";
+    button.dataset.label = button.getAttribute("aria-label").replace(" is engaged", ": hold to stop all trading");
     new KillButton(button);
   }
 }
@@ -106,6 +107,6 @@ export function settle() {
     button.style.setProperty("--held", "0");
     button.dataset.state = on ? "engaged" : "ready";
     button.querySelector(".words").textContent = on ? "Engaged" : "Hold to stop";
-    button.setAttribute("aria-label", on ? "Kill switch is engaged" : button.dataset.label || button.getAttribute("aria-label"));
+    button.setAttribute("aria-label", on ? "Kill switch is engaged" : button.dataset.label);
   }
 }

@@ -105,7 +105,6 @@ function settleToasts() {
   }
 }
 
-for (const button of document.querySelectorAll("[data-kill]")) button.dataset.label = button.getAttribute("aria-label").replace("is engaged", ": hold to stop all trading");
 killButtons(document);
 dialogs();
 keys();
