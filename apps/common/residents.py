@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 import django.db
 import psycopg
 from django.db import close_old_connections
-from django.utils.module_loading import import_string
 
 from apps.common.bus import Bus
+from apps.common.dotted import imported
 from apps.common.leases import Lease
 
 T = TypeVar("T")
@@ -31,11 +31,11 @@ class ResidentKind:
 
     def keys_now(self) -> list[str]:
         """Return the keys that should run now, from the database (synchronous)."""
-        return list(_import(self.keys)())
+        return list(imported(self.keys)())
 
     def factory_class(self) -> type["Resident"]:
         """Return the class."""
-        return _import(self.factory)
+        return imported(self.factory)
 
 
 @dataclass
@@ -85,10 +85,6 @@ def register_resident(*, kind: str, queues: tuple[str, ...], keys: str, factory:
 def residents_registered(queues: set[str] | None = None) -> list[ResidentKind]:
     """Return all kinds, or those that workers of these queues host."""
     return [kind for kind in _kinds.values() if queues is None or queues & set(kind.queues)]
-
-
-def _import(path: str) -> Any:
-    return import_string(path.replace(":", "."))
 
 
 def in_thread(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:

@@ -5,7 +5,7 @@ A position outlives its instrument's place in a universe (it ends by its exit or
 
 from collections.abc import Callable, Iterable, Sequence
 
-from django.utils.module_loading import import_string
+from apps.common.dotted import imported
 
 Kept = Callable[[Sequence[str]], Iterable[int]]
 _paths: list[str] = []
@@ -23,8 +23,4 @@ def register_kept(path: str) -> None:
 
 def kept_ids(venue_codes: Sequence[str]) -> set[int]:
     """Return the ids of what upper apps need of these venues now. What a selector raises is raised: never guessed."""
-    return {number for path in _paths for number in _function(path)(venue_codes)}
-
-
-def _function(path: str) -> Kept:
-    return import_string(path.replace(":", "."))
+    return {number for path in _paths for number in imported(path)(venue_codes)}

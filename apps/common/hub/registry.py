@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from django.utils.module_loading import import_string
-
+from apps.common.dotted import imported
 from apps.common.errors import TopicUnknown
 
 ROLES = ("viewer", "annotator", "trader", "admin")
@@ -26,11 +25,11 @@ class HubTopic:
 
     def snapshot_function(self) -> Snapshot | None:
         """Return the function that reads (number, values) from the database; None where there is none."""
-        return _imported(self.snapshot) if self.snapshot else None
+        return imported(self.snapshot) if self.snapshot else None
 
     def render_function(self) -> Renderer | None:
         """Return the function that makes a row's HTML of a message; None where there is none."""
-        return _imported(self.renderer) if self.renderer else None
+        return imported(self.renderer) if self.renderer else None
 
 
 _topics: dict[str, HubTopic] = {}
@@ -70,8 +69,3 @@ def user_may(user: Any, permission: str) -> bool:
     """Say whether this person's role includes `permission`."""
     role = getattr(user, "role", "")
     return role in ROLES and ROLES.index(role) >= ROLES.index(permission)
-
-
-@lru_cache(maxsize=512)
-def _imported(path: str) -> Callable[..., Any]:
-    return import_string(path.replace(":", "."))

@@ -1,19 +1,17 @@
 """Accounts and their keys: made, changed and removed with an audit entry; a secret is in none of them."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils.module_loading import import_string
 
 from apps.common.audit import audit_write
+from apps.common.dotted import imported
 from apps.market.models import Epoch
 from apps.portfolio.models import Account, Credential
 
 SIMULATED = "Simulated"
 SHOWN = ("name", "currency", "is_live", "trading_enabled", "is_active")
-Condition = Callable[[Account], str]
 _conditions: list[str] = []
 
 
@@ -65,7 +63,7 @@ def account_check(account: Account, before: Account | None) -> None:
     if account.trading_enabled and account.is_live and not has_credential(account):
         raise AccountRefused({"trading_enabled": "Trading needs the account's keys: add its credential first."})
     if _is_turned_on(account, before):
-        missing = [why for path in _conditions if (why := _condition(path)(account))]
+        missing = [why for path in _conditions if (why := imported(path)(account))]
         if missing:
             raise AccountRefused({"trading_enabled": missing})
 
@@ -78,10 +76,6 @@ def register_condition(path: str) -> None:
     """
     if path not in _conditions:
         _conditions.append(path)
-
-
-def _condition(path: str) -> Condition:
-    return import_string(path.replace(":", "."))
 
 
 def _is_turned_on(account: Account, before: Account | None) -> bool:
