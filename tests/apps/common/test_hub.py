@@ -44,7 +44,7 @@ async def relay(bus):
     await asyncio.wait_for(task, 5)
 
 
-async def until(true, timeout_s=8.0):
+async def until(true, timeout_s=30.0):
     async with asyncio.timeout(timeout_s):
         while not true():
             await asyncio.sleep(0.01)
