@@ -172,18 +172,27 @@ class KillReader:
             while not self._stopping:
                 await self._dirty.wait()
                 self._dirty.clear()
-                early = mirror_plan(self._readings)
-                await asyncio.sleep(config.kill.mirror_after_s)
-                await self._book_audit()
-                plan = [copy for copy in mirror_plan(self._readings) if copy in early]
-                if plan:
-                    log.warning("kill switch: mirroring %s", plan)
-                    await plan_apply(plan, writers)
-                if mirror_plan(self._readings):
+                try:
+                    await self._mirror_once(writers)
+                except Exception:
+                    # unforeseen: a place that stays behind blocks nothing that it should not, but must be tried again
+                    log.exception("kill switch: mirroring failed; it is tried again")
                     await asyncio.sleep(config.kill.mirror_after_s)
-                    self._dirty.set()  # until nothing is left to copy
+                    self._dirty.set()
         finally:
             await writers.close()
+
+    async def _mirror_once(self, writers: Places) -> None:
+        early = mirror_plan(self._readings)
+        await asyncio.sleep(config.kill.mirror_after_s)
+        plan = [copy for copy in mirror_plan(self._readings) if copy in early]
+        if plan:
+            log.warning("kill switch: mirroring %s", plan)
+            await plan_apply(plan, writers)
+        await self._book_audit()  # last: what a person did is in the records already, and the journal keeps it
+        if mirror_plan(self._readings):
+            await asyncio.sleep(config.kill.mirror_after_s)
+            self._dirty.set()  # until nothing is left to copy
 
     async def _book_audit(self) -> None:
         database = self._readings["database"]

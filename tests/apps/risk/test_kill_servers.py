@@ -13,6 +13,7 @@ from apps.risk.killswitch import reader as reader_module
 from apps.risk.killswitch.records import ALL, CLEAR, ENGAGED, UNCLEAR, Record
 from apps.risk.killswitch.switch import OK, KillError, KillReleaseRefused, readings_take
 from tests.apps.risk.servers import Bench, bench, pause, reading, resume, until
+from trader.config import config
 
 pytestmark = pytest.mark.stack
 PLACES = ["database", "bus", "file"]
@@ -171,12 +172,47 @@ async def test_engaging_works_while_any_one_place_lives_and_reaches_the_others_l
         await until(lambda: reader.verdict().state == ENGAGED)
         for name in gone:
             desk.back(name)  # blocks the loop: a server ends with the thread that has started it
-        for _ in range(50):
+        for _ in range(100):
             held = await records(desk)
             if held == dict.fromkeys(PLACES, (ENGAGED, 2)):
                 break
             await asyncio.sleep(0.1)
         assert held == dict.fromkeys(PLACES, (ENGAGED, 2))
+
+
+async def test_mirroring_goes_on_after_the_folder_was_away_for_longer_than_it_waits(desk):
+    async with reading(desk):
+        desk.gone("file")
+        await act(desk, switch.engage, ALL, "ann", "the disk is odd")
+        await asyncio.sleep(4 * config.kill.mirror_after_s)
+        desk.back("file")
+        for _ in range(100):
+            if (await records(desk))["file"] == (ENGAGED, 2):
+                break
+            await asyncio.sleep(0.1)
+    assert await records(desk) == dict.fromkeys(PLACES, (ENGAGED, 2))
+
+
+async def test_mirroring_goes_on_after_an_error_that_nobody_foresaw(desk, monkeypatch):
+    failing = iter([RuntimeError("odd"), RuntimeError("odd again")])
+    whole = reader_module.plan_apply
+
+    async def odd_at_first(plan, places):
+        for error in failing:
+            raise error
+        return await whole(plan, places)
+
+    monkeypatch.setattr(reader_module, "plan_apply", odd_at_first)
+    async with reading(desk):
+        desk.gone("file")
+        await act(desk, switch.engage, ALL, "ann", "the disk is odd")
+        desk.back("file")
+        for _ in range(100):
+            if (await records(desk))["file"] == (ENGAGED, 2):
+                break
+            await asyncio.sleep(0.1)
+    assert await records(desk) == dict.fromkeys(PLACES, (ENGAGED, 2))
+    assert not list(failing), "both errors were met"
 
 
 async def test_engaging_with_no_place_at_all_is_an_error_that_says_what_to_do(desk):
