@@ -1,4 +1,4 @@
-"""The ASGI entry: pages by Django, sockets by Channels."""
+"""The ASGI entry: static files first, pages by Django, sockets by Channels."""
 
 import os
 
@@ -24,4 +24,5 @@ async def sockets(scope, receive, send):
 
 
 reads = import_string("apps.common.api.lanes.Lanes")(pages, "/api/v1/")
-application = ProtocolTypeRouter({"http": reads, "websocket": sockets})
+files = import_string("apps.common.statics.statics_before")(reads)
+application = ProtocolTypeRouter({"http": files, "websocket": sockets})

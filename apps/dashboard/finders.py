@@ -58,7 +58,7 @@ class VendorFinder(BaseFinder):
         return [str(entry.path())] if find_all else str(entry.path())
 
     def list(self, ignore_patterns: Any) -> Iterator[tuple[str, "_Renamed"]]:
-        """Yield every file as (name, storage), as `collectstatic` and WhiteNoise ask."""
+        """Yield every file as (name, storage), as `collectstatic` and `apps/common/statics.py` ask."""
         for name, entry in VENDOR.items():
             yield name, _Renamed(name, entry.path())
 
