@@ -1,5 +1,6 @@
 """Django's settings, derived from the one declared list in `trader/config`."""
 
+import gc
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -7,6 +8,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 
 from trader.config import config
+
+# what apps make while they are imported stays: looking through it again and again is a fifth of a start. Where Django
+# has set all of them up, `trader.runtime`, the last one, turns collecting on again
+gc.disable()
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 STATE_DIR = config.runtime.state_dir
@@ -50,7 +55,6 @@ ALLOWED_HOSTS = config.runtime.allowed_hosts
 INTERNAL_IPS: list[str] = []
 
 INSTALLED_APPS = [
-    "daphne",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -64,7 +68,6 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_celery_beat",
-    "trader.runtime",
     "apps.common",
     "apps.users",
     "apps.market",
@@ -80,6 +83,7 @@ INSTALLED_APPS = [
     "apps.backtesting",
     "apps.monitoring",
     "apps.dashboard",
+    "trader.runtime",
 ]
 
 MIDDLEWARE = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import math
@@ -159,6 +160,8 @@ async def _serve(options: argparse.Namespace) -> int:
     context.driver = driver
     driver.prepare()
     runners = await _listen(context, public, options)
+    gc.collect()
+    gc.freeze()  # markets and their history stay: no pause while the exchange runs looks through them again
     tasks = [asyncio.create_task(driver.run()), asyncio.create_task(public.broadcaster.repeat_touches())]
     try:
         await _until_stopped(tasks)

@@ -3,6 +3,7 @@
 Workers are killed, stopped and let go on by id; every proof comes from the exchange's ledger.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +67,8 @@ class Floor:
 
     @property
     def environment(self) -> dict[str, str]:
-        # without coverage: it halves the pace, and a killed process tells nothing anyway
-        left_out = ("QD_", "PYTEST", "COVERAGE")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return {
-            **kept,
+            **_environment_kept(),
             **LEASES,
             **self._extra,
             "DATABASE_URL": self.postgres.url,
@@ -81,6 +80,7 @@ class Floor:
     def __enter__(self) -> "Floor":
         try:
             self._kernels_share()
+            subprocess.run(["cp", "-a", str(_cluster_migrated()), str(self.folder / "pg")], check=True)
             with _no_flush(not self._flush):
                 self.postgres.start()
             self.valkey.start()
@@ -269,6 +269,31 @@ class Floor:
     def entry_requests(self) -> list[dict[str, Any]]:
         """Requests to create a buy that reached the exchange."""
         return [row for row in self.exchange.orders_of() if row["body"].get("side") == "Buy"]
+
+
+def _environment_kept() -> dict[str, str]:
+    """What a floor's processes inherit. No coverage: it halves the pace, and a killed process tells nothing anyway."""
+    left_out = ("QD_", "PYTEST", "COVERAGE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
+@cache
+def _cluster_migrated() -> Path:
+    """A stopped cluster with all tables and no row of ours: made once a process, and copied by each floor."""
+    folder = Path(tempfile.mkdtemp(prefix="qdf-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "s").mkdir(mode=0o700)
+    server = EmbeddedPostgres(folder / "pg", folder / "s", folder / "pg.log")
+    with _no_flush(True):
+        server.start()
+    try:
+        own = {"DATABASE_URL": server.url, "QD_RUNTIME_STATE_DIR": str(folder / "state")}
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "-v", "0"], cwd=ROOT, env=_environment_kept() | own, check=True
+        )
+    finally:
+        server.stop()
+    return folder / "pg"
 
 
 def _opened(minute: int) -> int:
