@@ -35,7 +35,7 @@ async def ask(application, path: str, method: str = "GET", **headers: str) -> tu
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("css/tokens.css", "text/css"), ("js/kill.js", "text/javascript"), ("vendor/htmx.js", "text/javascript"),
-     ("unfold/css/styles.css", "text/css")],
+     ("vendor/lightweight-charts.js", "text/javascript"), ("unfold/css/styles.css", "text/css")],
 )  # fmt: skip
 async def test_a_file_of_ours_of_a_package_and_of_an_app_is_whole_and_kept_for_good(name, kind):
     status, headers, body = await ask(statics_before(never), settings.STATIC_URL + name)

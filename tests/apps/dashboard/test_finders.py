@@ -4,7 +4,6 @@ import hashlib
 
 import pytest
 from django.contrib.staticfiles import finders
-from django.templatetags.static import static
 
 from apps.dashboard.finders import VENDOR
 from trader import settings as settings_of_the_house
@@ -28,14 +27,6 @@ def test_static_finders_find_it(name):
 
 def test_unknown_file_is_not_found():
     assert finders.find("vendor/nothing.js") is None
-
-
-@pytest.mark.parametrize("name", sorted(VENDOR))
-def test_it_is_served_under_our_name(client, name):
-    answer = client.get(static(name))
-    assert answer.status_code == 200
-    assert "immutable" in answer["Cache-Control"]  # a new version has a new address
-    assert b"".join(answer.streaming_content) == VENDOR[name].path().read_bytes()
 
 
 def test_an_edited_file_has_a_new_address(tmp_path, monkeypatch):
