@@ -84,15 +84,23 @@ class Hosts(Floor):
         shutil.copytree(self.folder / "state" / "keys", state / "keys")
         (state / "kernels").symlink_to((self.folder / "state" / "kernels").resolve())
 
-    def holders(self) -> dict[tuple[str, str], int]:
-        """Return which host holds each lease: its worker's name ends with the hash of its state folder."""
+    def leases(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Return who holds each lease that is held, and its fence, all as of one moment."""
         rows = self.query(
-            "SELECT kind, key, holder FROM common_lease WHERE holder <> '' AND expires_at > clock_timestamp()"
+            "SELECT kind, key, holder, fence FROM common_lease WHERE holder <> '' AND expires_at > clock_timestamp()"
         )
-        pids = {
-            pid: host.number for host in self.hosts for process in host.processes.values() for pid in _family(process)
-        }
-        return {(kind, key): pids.get(int(holder.split(":")[1]), 0) for kind, key, holder in rows}
+        return {(kind, key): (holder, fence) for kind, key, holder, fence in rows}
+
+    def host_of(self, holder: str) -> int:
+        """Return the number of the host on which a holder runs, by its process; 0 for none of them."""
+        pid = int(holder.split(":")[1])
+        numbers = [host.number for host in self.hosts for process in host.processes.values() if pid in _family(process)]
+        assert len(numbers) <= 1, f"process {pid} on hosts {numbers}"
+        return numbers[0] if numbers else 0
+
+    def holders(self) -> dict[tuple[str, str], int]:
+        """Return which host holds each lease."""
+        return {name: self.host_of(holder) for name, (holder, _) in self.leases().items()}
 
     def desk_state_of(self, key: str) -> str:
         """Return what the desk of one account says of itself."""
@@ -150,10 +158,11 @@ def test_residents_spread_over_hosts_and_move_when_one_dies_and_nothing_is_lost(
                         "its web is ready and misses nothing")  # fmt: skip
 
         floor.fall_until(lambda: floor.query("SELECT 1 FROM execution_fill") and floor.is_calm(), "bought, with a stop")
-        fences = dict(floor.query("SELECT kind || ' ' || key, fence FROM common_lease"))
-        dying = next(host for host in (one, two) if host.number == floor.holders()[("desk", own)])
+        floor.until(lambda: len(floor.leases()) == wanted, "every resident runs somewhere, still")
+        before = floor.leases()
+        on = {name: floor.host_of(holder) for name, (holder, _) in before.items()}
+        dying = next(host for host in (one, two) if host.number == on[("desk", own)])
         living = two if dying is one else one
-        moved = {name for name, number in floor.holders().items() if number == dying.number}
         if floor.own_network:
             dying.network_cut()  # its processes live on, and reach nothing
         else:
@@ -162,13 +171,16 @@ def test_residents_spread_over_hosts_and_move_when_one_dies_and_nothing_is_lost(
             lambda: len(floor.holders()) == wanted and set(floor.holders().values()) == {living.number},
             "every lease is held by the host that lives",
         )
-        now = dict(floor.query("SELECT kind || ' ' || key, fence FROM common_lease"))
-        assert {name for name in now if now[name] > fences[name]} == {" ".join(name) for name in moved}
+        now = floor.leases()
+        passed = {name for name in now if now[name][0] != before[name][0]}
+        assert passed >= {name for name, number in on.items() if number == dying.number}, (before, now)
+        # a lease has another fence with another holder, and only then
+        assert {name for name in now if now[name][1] > before[name][1]} == passed, (before, now)
         dying.die()
         floor.until(lambda: floor.desk_state() == "trading", "the desk trades on the other host")
         floor.until(lambda: floor.ready(living)["not_trading"] == [], "the other web misses nothing")
 
-        before = len(floor.exchange.ledger("fill"))
+        filled = len(floor.exchange.ledger("fill"))
         floor.run_to(floor.fell + 8)  # the price is back, so what was bought is sold
-        floor.until(lambda: len(floor.exchange.ledger("fill")) > before, "it trades on, from the other host")
+        floor.until(lambda: len(floor.exchange.ledger("fill")) > filled, "it trades on, from the other host")
         floor.prove()
