@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import connection as django_connection
 from django.db import transaction
@@ -26,27 +27,27 @@ WAKE_TIMEOUT_S = 0.2
 
 logger = logging.getLogger(__name__)
 
-# The insert goes through the topics in their order, so two transactions can never wait for each other.
+# The insert goes through the topics in their order, so two transactions can never wait for each other. All in one
+# parameter of one type, whatever it holds: a statement that contains this is prepared once and not for each mixture.
 CTE = """
 outbox_taken AS (
     INSERT INTO common_topicsequence AS held (topic, n)
-    SELECT asked.topic, asked.k
-    FROM unnest(%(outbox_topics)s::text[], %(outbox_counts)s::bigint[]) WITH ORDINALITY AS asked (topic, k, place)
-    ORDER BY asked.place
+    SELECT asked.topic, count(*)
+    FROM jsonb_to_recordset(%(outbox)s::jsonb) AS asked (topic text)
+    GROUP BY asked.topic ORDER BY asked.topic
     ON CONFLICT (topic) DO UPDATE SET n = held.n + excluded.n
     RETURNING held.topic, held.n
 ), outbox_added AS (
     INSERT INTO common_outbox (topic, n, body, at)
-    SELECT event.topic, outbox_taken.n - event.back, event.body, clock_timestamp()
-    FROM unnest(%(outbox_event_topics)s::text[], %(outbox_backs)s::bigint[], %(outbox_bodies)s::bytea[])
-        AS event (topic, back, body)
+    SELECT event.topic, outbox_taken.n - event.back, decode(event.body, 'hex'), clock_timestamp()
+    FROM jsonb_to_recordset(%(outbox)s::jsonb) AS event (topic text, back bigint, body text)
     JOIN outbox_taken USING (topic)
     RETURNING topic, n
 )"""
 STATEMENT = f"WITH {CTE} SELECT topic, n FROM outbox_added ORDER BY topic, n"
 
 
-def outbox_cte(events: Sequence[Event]) -> tuple[str, dict[str, Any]]:
+def outbox_cte(events: Sequence[Event]) -> tuple[str, dict[str, str]]:
     """Return the two CTEs that add the events, and their named parameters, for a statement of one's own.
 
     `sql, params = outbox_cte([("orders", event)])`, then
@@ -114,21 +115,14 @@ def outbox_last(topic: str) -> int:
     return row[0] if row else 0
 
 
-def _parameters(events: Sequence[Event]) -> dict[str, Any]:
-    totals = Counter(topic for topic, _ in events)
-    topics = sorted(totals)
-    backs: list[int] = []
-    left = Counter(totals)
-    for topic, _ in events:
+def _parameters(events: Sequence[Event]) -> dict[str, str]:
+    left = Counter(topic for topic, _ in events)
+    given = []
+    for topic, message in events:
         left[topic] -= 1
-        backs.append(left[topic])
-    return {
-        "outbox_topics": topics,
-        "outbox_counts": [totals[topic] for topic in topics],
-        "outbox_event_topics": [topic for topic, _ in events],
-        "outbox_backs": backs,
-        "outbox_bodies": [topic_encode(TopicKind.LOG, topic, message) for topic, message in events],
-    }
+        body = topic_encode(TopicKind.LOG, topic, message).hex()
+        given.append({"topic": topic, "back": left[topic], "body": body})
+    return {"outbox": msgspec.json.encode(given).decode()}
 
 
 def _numbers(events: Sequence[Event], rows: Iterable[tuple[str, int]]) -> list[int]:

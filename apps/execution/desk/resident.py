@@ -92,7 +92,7 @@ class Desk:
         core, health = parts.core, parts.health
         health.set("reconciling", "comparing with the venue")
         await core.kill.start()
-        await core.store.query("SELECT 1", lane="path")
+        await core.store.warm()
         rows = await self._context.call(selectors.desk_rows, self._account_id)
         load.books_fill(core.books, rows)
         parts.reconciler.journalled.take_up()

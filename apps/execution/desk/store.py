@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -29,6 +30,9 @@ DATABASE_ERRORS = (
 )
 WRITE_TIMEOUT_S = 1.5
 QUERY_TIMEOUT_S = 3.0
+# what the commit of an order holds (`send.py`), each with its log messages
+PATH_SHAPES = (("decisions", "signals", "orders"), ("orders",))
+PLANNED_AFTER = 6  # uses of a prepared statement until the server has settled on one plan for all of them
 
 
 class FenceLost(TraderError):
@@ -91,6 +95,22 @@ class Store:
             wake = asyncio.create_task(outbox_wake(self._bus))
             self._wakes.add(wake)
             wake.add_done_callback(self._wakes.discard)
+
+    async def warm(self) -> None:
+        """Let the server plan what an order commits before the first order needs it. Leaves nothing behind.
+
+        Costs some 30 ms, which the first orders of a desk would pay. Raises `FenceLost`, `DatabaseGone`.
+        """
+        for parts in PATH_SHAPES:
+            parameters = {
+                "lease_key": str(self._account_id), "fence": self._fence, "account_id": self._account_id,
+                **dict.fromkeys(parts, "[]"), **outbox_cte([])[1],
+            }  # fmt: skip
+            sql = statements.statement(parts, True)
+            try:
+                await self._within("path", QUERY_TIMEOUT_S, partial(_tried, sql=sql, parameters=parameters))
+            except psycopg.errors.DivisionByZero:
+                await self._why_refused(Unit())
 
     async def query(self, sql: str, parameters: dict[str, Any] | None = None, lane: str = "side") -> list[Any]:
         """Run a query (or a write without a fence) and return its rows; raises `DatabaseGone`."""
@@ -188,6 +208,11 @@ async def _written(connection: Any, sql: str, parameters: dict[str, Any], before
     async with connection.transaction():
         for step in before:
             await step(connection)
+        await connection.execute(sql, parameters)
+
+
+async def _tried(connection: Any, sql: str, parameters: dict[str, Any]) -> None:
+    for _ in range(PLANNED_AFTER):
         await connection.execute(sql, parameters)
 
 

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from apps.execution.desk import reconcile
+from apps.execution.desk.store import PATH_SHAPES
 from apps.execution.models import DeskCommand, Order, Reconciliation
 from apps.execution.selectors import instruments_ordered
 from apps.execution.services import (
@@ -52,6 +53,9 @@ async def test_a_double_click_is_one_order_and_a_cancel_takes_it_back() -> None:
         assert len(made.exchange.ledger("order")) == 1
         row = await Order.objects.select_related("account").aget()
         assert (row.owner, row.leg, row.adds_risk) == ("manual", "manual", True)
+        # what was planned at the start is what was used: nothing has been planned anew for this order
+        planned = "SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO execution_order%'"
+        assert len(await made.parts.core.store.query(planned, lane="path")) == len(PATH_SHAPES)
         assert instrument.pk in await sync_to_async(kept_ids)([account.venue.code])  # collected while it is open
         assert await sync_to_async(instruments_ordered)([account.venue.code]) == {instrument.pk}
         asked = await answered(made, await sync_to_async(order_cancel)(row, by="tester"))
