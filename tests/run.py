@@ -14,7 +14,9 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
 PARALLEL = ["-n", "2", "--no-loadscope-reorder"]
 LIGHT = [*PARALLEL, "-m", "not stack and not browser", "tests"]
 # never more than two stacks at once: three leave none the time that leases, windows and pauses are about
-HEAVY = [*PARALLEL, "-m", "stack or browser", "tests"]
+# told once more where it fails on a machine that stood still, and listed; a broken invariant is never told again
+AGAIN = ["--reruns", "1", "--rerun-except", "InvariantBroken"]
+HEAVY = [*PARALLEL, *AGAIN, "-m", "stack or browser", "tests"]
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
 QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]

@@ -225,7 +225,9 @@ class OrderIn(In):
     quantity: MoneyAsked
     price: MoneyAsked | None = Field(None, description="Of a limit order.")
     reduce_only: StrictBool = False
-    time_in_force: Literal["GTC", "IOC"] | None = None
+    time_in_force: Literal["GTC", "IOC"] | None = Field(
+        None, description="GTC for a limit order and IOC for a market order; a sale on spot is always IOC."
+    )
 
 
 @router.post(

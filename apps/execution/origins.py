@@ -43,6 +43,7 @@ class Blocker(StrEnum):
     STAGE = "stage"
     CODE = "code"
     UNDER_WAY = "under_way"
+    OPPOSED = "opposed"
     REVERSAL = "reversal"
     RATE = "rate"
     GATE = "gate"

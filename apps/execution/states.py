@@ -6,6 +6,9 @@ come late, twice or out of order (a fill by socket before the answer of the requ
 
 from enum import StrEnum
 
+ENDS_AT_ONCE = ("IOC", "FOK")
+RESTING_SALE = "a sale that rests on spot locks the coins, and stop, close and kill switch could not sell them"
+
 
 class OrderState(StrEnum):
     """Where an order stands. The first seven are open: they may still add to a position."""

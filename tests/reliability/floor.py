@@ -44,6 +44,10 @@ MOVES = {FALL: -0.006, BACK: 0.008} | {
 }
 
 
+class InvariantBroken(AssertionError):
+    """What must hold whatever happens did not: no second try of a test takes that back."""
+
+
 class Floor:
     """`with Floor() as floor:`; a fall of the price at minute FALL makes the deployment buy."""
 
@@ -241,6 +245,12 @@ class Floor:
 
     def prove(self) -> None:
         """One accepted order at most per client id; every fill booked once; positions and cash as at the venue."""
+        try:
+            self._prove()
+        except AssertionError as error:
+            raise InvariantBroken(str(error)) from error
+
+    def _prove(self) -> None:
         accepted = [row["link_id"] for row in self.exchange.ledger("order")]
         assert len(set(accepted)) == len(accepted), f"sent twice: {accepted}"
         entries = self.query(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from apps.common.governor import Governor
 from apps.common.leases import Lease
 from apps.common.residents import ResidentContext
 from apps.execution.brokers.base import Broker
+from apps.execution.brokers.gate import sending
 from apps.execution.desk.books import Books
 from apps.execution.desk.ids import Ids
 from apps.execution.desk.journal import Journal
@@ -138,8 +140,13 @@ class DeskCore:
         return self.kill.verdict(scopes)
 
     def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
-        """Run something beside; an error in it ends the desk, which starts again and reconciles."""
-        task = asyncio.create_task(coroutine, name=name)
+        """Run something beside; an error in it ends the desk, which starts again and reconciles.
+
+        What is announced to the gate is about the caller's request alone: a cancel from here must not be judged by it.
+        """
+        context = copy_context()
+        context.run(sending.set, None)
+        task = asyncio.create_task(coroutine, name=name, context=context)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -52,6 +52,9 @@ class Guard:
             unlimited = self._why_unlimited(market.instrument_id)
             if unlimited:
                 return of_words(Blocker.LIMITS, unlimited, **of)
+        opposed = self._why_opposed(market, owner, side, quantity)
+        if opposed:
+            return of_words(Blocker.OPPOSED, opposed, **of)
         own = self.limits.owner(owner, market.instrument_id) if self.limits else Limits()
         net = self.limits.net(market.instrument_id) if self.limits else Limits()
         intent = OrderIntent(
@@ -95,6 +98,24 @@ class Guard:
         account = self._core.account
         is_real = account.is_live or account.epoch_kind == Epoch.Kind.REAL
         return essentials_missing(self.limits.net(instrument_id)) if is_real else ""
+
+    def _why_opposed(self, market: Market, owner: str, side: str, quantity: Decimal) -> str:
+        """Say who holds, or may come to hold, the other side of a contract that this order would open for its owner.
+
+        The venue knows the net of all owners alone: a stop of each could not rest there, nor either be closed.
+        """
+        books, instrument_id, sign = self._core.books, market.instrument_id, 1 if side == "buy" else -1
+        if market.kind != "linear" or (books.held(instrument_id, owner) + sign * quantity) * sign <= 0:
+            return ""
+        for of_instrument, other, held in books.open_positions():
+            if of_instrument == instrument_id and other != owner and held * sign < 0:
+                return f"{other} holds {held.normalize():f}; close that position first"
+        for order in books.open.values():
+            is_of_others = order.market.instrument_id == instrument_id and order.owner != owner and not order.is_stop
+            then = books.held(instrument_id, order.owner) - sign * order.left
+            if is_of_others and order.side != side and then * sign < 0:
+                return f"an order of {order.owner} rests on the other side; cancel it first"
+        return ""
 
     def touch(self, market: Market, side: str) -> float:
         """The price that a market order would take: the newest ask or bid, else the mark; NaN when unknown."""

@@ -172,6 +172,8 @@ class Sweeper:
             (ours if self._core.broker.is_ours(report.client_id) else foreign).append(report)
         sweep.foreign = len(foreign)
         wanted, strays, stays = self._sorted(sweep, ours)
+        if strays and self._core.lease.expired():
+            stays, strays = [*stays, *ours], []  # they may be another desk's, which sweeps them itself
         sweep.found = max(sweep.found, len(wanted) + len(strays))
         rates = [CANCELS_A_SECOND[one.market.kind] for one in (*wanted, *strays)]
         sweep.seconds_left = round(sum(1 / rate for rate in rates), 1) if rates else None

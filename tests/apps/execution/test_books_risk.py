@@ -1,9 +1,11 @@
 """What adds risk is judged by what is held now, not by what was held when an order was made."""
 
 from decimal import Decimal as D
+from types import SimpleNamespace
 
 from apps.execution.brokers.base import Market
 from apps.execution.desk.books import Books
+from apps.execution.desk.guard import Guard
 from apps.execution.desk.model import DeskOrder
 from apps.execution.states import OrderState
 from trader.core.portfolio import MANUAL, Fill
@@ -93,3 +95,31 @@ def test_instruments_are_judged_apart() -> None:
     plain, sale = order(made, LINEAR, "sell", 3), order(made, SPOT, "sell", 1)
     trade(made, LINEAR, -1)
     assert (plain.adds_risk, sale.adds_risk) == (True, False)
+
+
+def opposed(made: Books, market: Market, owner: str, side: str, quantity: int) -> str:
+    return Guard(SimpleNamespace(books=made), None)._why_opposed(market, owner, side, D(quantity))
+
+
+def test_nobody_opens_a_contract_against_what_another_owner_holds() -> None:
+    made = books(LINEAR, 3)
+    assert opposed(made, LINEAR, "a-strategy", "sell", 1) == "manual holds 3; close that position first"
+    assert opposed(made, LINEAR, "a-strategy", "buy", 1) == ""
+    # what closes one's own is no opening; what would turn it stands against nobody while nobody else holds
+    assert opposed(made, LINEAR, MANUAL, "sell", 3) == opposed(made, LINEAR, MANUAL, "sell", 4) == ""
+    assert opposed(books(SPOT, 3), SPOT, "a-strategy", "sell", 1) == "", "spot is never short"
+
+
+def test_nobody_opens_a_contract_against_an_order_that_would_open_the_other_side() -> None:
+    made = books(LINEAR, 0)
+    resting = order(made, LINEAR, "buy", 2)
+    assert (
+        opposed(made, LINEAR, "a-strategy", "sell", 1) == "an order of manual rests on the other side; cancel it first"
+    )
+    assert opposed(made, LINEAR, MANUAL, "sell", 1) == opposed(made, LINEAR, "a-strategy", "buy", 1) == ""
+    resting.state = OrderState.CANCELLED
+    made.order_settle(resting)
+    assert opposed(made, LINEAR, "a-strategy", "sell", 1) == ""
+    closing = books(LINEAR, 3)
+    order(closing, LINEAR, "sell", 3)
+    assert opposed(closing, LINEAR, "a-strategy", "buy", 1) == "", "it closes its own position only"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
+from apps.execution.brokers.gate import Sending, sending
 from apps.execution.desk import reconcile
 from apps.execution.desk.store import PATH_SHAPES
 from apps.execution.models import DeskCommand, Order, Reconciliation
@@ -128,6 +129,44 @@ async def test_what_no_desk_could_take_is_refused_with_its_field() -> None:
                 await sync_to_async(manual_order_submit)(account, instrument, **wish, nonce="n", by="tester")
             assert refused.value.field == word
         assert not await DeskCommand.objects.aexists()
+
+
+async def test_a_sale_on_spot_ends_at_once_so_that_stop_and_close_find_the_coins() -> None:
+    async with living() as made:
+        account, instrument = await of(made)
+        wish = {"instrument_id": instrument.pk, "quantity": "5"}
+        assert (await command(made, "order", side="buy", kind="market", **wish)).state == "done"
+        await made.until(lambda: [one for one in made.books.open.values() if one.is_stop], what="protected")
+        high = {**wish, "side": "sell", "kind": "limit", "price": "110", "quantity": "4"}
+        refused = await command(made, "order", **high, time_in_force="GTC")
+        assert (refused.state, "locks the coins" in refused.result) == ("refused", True)
+        ended = await command(made, "order", **high)
+        assert ended.state == "done"
+        await made.until(
+            lambda: all(one.is_stop for one in made.books.open.values()), what="nothing but the stop rests"
+        )
+        for lasts in ("GTC", "PostOnly"):
+            with pytest.raises(CommandRefused) as why:
+                await sync_to_async(manual_order_submit)(
+                    account, instrument, "sell", "limit", "1", "110", time_in_force=lasts, nonce="n", by="tester"
+                )
+            assert why.value.field == "time_in_force"
+        assert (await command(made, "close", instrument_id=instrument.pk, owner="manual")).state == "done"
+        await made.until(lambda: made.books.held(instrument.pk, "manual") < 1, what="closed but for dust")
+
+
+async def test_what_is_begun_beside_a_request_is_not_judged_by_what_was_announced_of_it() -> None:
+    async with living() as made:
+        seen = []
+
+        async def look() -> None:
+            seen.append(sending.get())
+
+        token = sending.set(Sending(adds_risk=True))
+        await made.parts.core.spawn(look(), "look")
+        assert sending.get() is not None
+        sending.reset(token)
+        assert seen == [None]
 
 
 async def test_spot_cannot_be_sold_short_and_a_stopping_desk_cancels_what_adds_risk_but_keeps_stops() -> None:

@@ -56,6 +56,19 @@ async def test_orders_without_a_row_and_orders_thought_ended_are_cancelled_and_c
         assert resting(made) == []
 
 
+async def test_without_a_sure_lease_only_what_is_known_here_is_cancelled(monkeypatch) -> None:
+    monkeypatch.setattr(sweep_module, "AGAIN_S", 0.5)
+    async with living() as made:
+        await limit_orders(made, SPOT, 1, price=90.0)
+        stray = await stray_order(made)
+        with monkeypatch.context() as lost:
+            lost.setattr(made.parts.core.lease, "expired", lambda: True)
+            await kill_engage("all", by="tester", reason="drill")
+            await swept(made, "all")
+            assert resting(made) == [stray], "it may be that of the desk that has the lease now"
+        await made.until(lambda: not resting(made), what="with the lease it goes")
+
+
 async def test_what_an_order_without_a_row_has_filled_is_counted_for_it_and_the_books_are_compared(monkeypatch) -> None:
     monkeypatch.setattr(reconcile, "CALM_S", 0.05)
     monkeypatch.setattr(reconcile, "AGAIN_S", 0.05)

@@ -13,6 +13,7 @@ from apps.common.governor import Priority
 from apps.common.logs import logs_configure
 from apps.execution.states import OrderState
 from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
+from tests.apps.execution.wishes import command
 from tests.apps.risk.fixtures import kill_clear
 
 __all__ = ["kill_clear"]
@@ -66,6 +67,9 @@ async def test_a_position_is_turned_by_an_exit_and_then_an_entry_of_one_decision
         instrument = made.instrument(LINEAR)
         await made.minutes(WARM + 4)
         assert made.books.held(instrument, made.deployment) < 0
+        against = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="1")
+        assert (against.state, against.result.endswith("close that position first")) == ("refused", True)
+        assert await made.rows("SELECT check_name FROM risk_refusal") == [("opposed",)]
         await made.minutes(WARM + 5)
         await made.until(lambda: made.books.held(instrument, made.deployment) > 0, what="it is long")
         await made.until(lambda: not made.parts.stops.is_busy(), what="the stop follows")
