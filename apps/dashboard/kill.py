@@ -3,12 +3,13 @@
 Works with the database stopped: what only the database knows is then left out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError, InterfaceError
 
 from apps.dashboard import formatting as f
-from apps.execution.models import KillSweep
+from apps.execution import selectors as execution
 from apps.risk import selectors as risk
 
 ENGAGED, UNCLEAR = "engaged", "unclear"
@@ -52,61 +53,74 @@ def kill_view(written: str = "") -> KillView:
     states = risk.kill_states()
     engaged = {scope: state for scope, state in states.items() if state.state == ENGAGED}
     unclear = "; ".join(sorted({state.why for state in states.values() if state.state == UNCLEAR}))
-    sweeps = _sweeps(list(engaged))
+    sweeps = _sweeps({scope: getattr(state.record, "generation", 0) for scope, state in engaged.items()})
     items = [
-        _item(scope, state.record, sweeps.get(scope, []) if sweeps is not None else None)
+        _item(scope, state.record, sweeps[scope] if sweeps is not None else None)
         for scope, state in sorted(engaged.items())
     ]
     return KillView(items, unclear, written)
 
 
-def _item(scope: str, record: object, sweeps: list[KillSweep] | None) -> KillItem:
-    generation = getattr(record, "generation", 0)
-    current = None if sweeps is None else [sweep for sweep in sweeps if sweep.generation == generation]
-    done = current is None or (bool(current) and all(sweep.finished_at is not None for sweep in current))
+def _item(scope: str, record: object, sweeps: execution.ScopeSweeps | None) -> KillItem:
+    # A desk that is down takes the way to close positions from nobody: those that have begun decide on it.
+    may_flatten = sweeps is None or (bool(sweeps.rows) and sweeps.rows_ended)
     return KillItem(
         scope=scope,
         what=risk.scope_words(scope),
         by=getattr(record, "by", ""),
         reason=getattr(record, "reason", ""),
         at=getattr(record, "at_ns", None) or None,
-        sweep=_sweep_words(current),
-        is_done=done,
-        can_flatten=done and not getattr(record, "flatten", False),
+        sweep=_sweep_words(sweeps),
+        is_done=sweeps is None or sweeps.is_done,
+        can_flatten=may_flatten and not getattr(record, "flatten", False),
     )
 
 
-def _sweep_words(sweeps: list[KillSweep] | None) -> str:
+def _sweep_words(sweeps: execution.ScopeSweeps | None) -> str:
     if sweeps is None:
         return "How many orders still rest is not known while the database is gone: the desk sweeps all the same."
-    if not sweeps:
-        return "Waiting for the desk to begin its sweep."
-    found, left = sum(s.found for s in sweeps), sum(s.left for s in sweeps)
-    foreign, positions = sum(s.foreign for s in sweeps), sum(s.positions_left for s in sweeps)
-    seconds = max((s.seconds_left for s in sweeps if s.seconds_left is not None), default=None)
+    if not sweeps.accounts:
+        return execution.NONE_TO_SWEEP
+    return " ".join(part for part in (_begun_words(sweeps), _waiting_words(sweeps)) if part)
+
+
+def _begun_words(sweeps: execution.ScopeSweeps) -> str:
+    """Say how far the accounts are that have begun."""
+    rows = sweeps.rows
+    if not rows:
+        return ""
+    found, left = sum(s.found for s in rows), sum(s.left for s in rows)
+    foreign, positions = sum(s.foreign for s in rows), sum(s.positions_left for s in rows)
+    seconds = max((s.seconds_left for s in rows if s.seconds_left is not None), default=None)
     if left:
         wait = f" (about {f.number(seconds, 0)} s)" if seconds else ""
         text = f"{left} of {max(found, left)} risk-adding orders still to be cancelled{wait}; protective stops stay."
-    elif all(sweep.finished_at for sweep in sweeps):
-        text = "0 risk-adding orders rest at the venue; protective stops stay."
+    elif sweeps.rows_ended:
+        where = f"{len(rows)} of {sweeps.accounts} accounts" if sweeps.waiting else "the venue"
+        text = f"0 risk-adding orders rest at {where}; protective stops stay."
     else:
         text = "Asking the venue what still rests."
-    if any(sweep.flatten for sweep in sweeps):
-        text += f" {positions} positions still to be closed." if positions else " Every position is closed."
+    if any(sweep.flatten for sweep in rows):
+        text += f" {positions} positions still to be closed." if positions else ""
+        text += " Every position is closed." if not positions and sweeps.is_done else ""
     if foreign:
         text += f" {foreign} orders of others are left alone."
-    kept = sorted({sweep.why for sweep in sweeps if sweep.why and sweep.finished_at is None})
+    kept = sorted({sweep.why for sweep in rows if sweep.why and sweep.finished_at is None})
     return text + (f" What keeps it: {'; '.join(kept)}." if kept else "")
 
 
-def _sweeps(scopes: list[str]) -> dict[str, list[KillSweep]] | None:
+def _waiting_words(sweeps: execution.ScopeSweeps) -> str:
+    """Say which accounts have not begun: what rests at them nobody has looked at."""
+    if not sweeps.waiting:
+        return ""
+    have = "has" if len(sweeps.waiting) == 1 else "have"
+    names = ", ".join(sweeps.waiting.values())
+    return f"{len(sweeps.waiting)} of {sweeps.accounts} accounts {have} not begun: {names}. {execution.NOT_SWEPT}"
+
+
+def _sweeps(engaged: Mapping[str, int]) -> dict[str, execution.ScopeSweeps] | None:
     """Return the sweeps by scope, or None while the database cannot say."""
-    if not scopes:
-        return {}
     try:
-        found: dict[str, list[KillSweep]] = {}
-        for sweep in KillSweep.objects.filter(scope__in=scopes, account__is_active=True):
-            found.setdefault(sweep.scope, []).append(sweep)
-        return found
+        return execution.sweeps_of(engaged)
     except (DatabaseError, InterfaceError):
         return None

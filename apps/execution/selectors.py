@@ -1,22 +1,26 @@
 """Reads of execution: what a desk starts from, and what pages show."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max
+from django.db.models import Count, FilteredRelation, Max, Q
 
 from apps.execution.brokers.base import Market
 from apps.execution.models import Fill, Install, KillSweep, Order, Reconciliation
 from apps.execution.states import OPEN
 from apps.market.models import Instrument, InstrumentTerms
 from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
+from apps.risk.selectors import scope_account, scope_deployment
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FILLS_OVERLAP = timedelta(days=2)
 RECENT = 500
+HAS_DESK = Q(is_active=True, credential__isnull=False, venue__is_active=True, epoch__is_current=True)
+NOT_SWEPT = "Without a running desk an account is not swept: start its desk, or look at the venue."
+NONE_TO_SWEEP = "No account to sweep: this concerns none that is active."
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,32 @@ class DeskRows:
     seen: set[str]
     executions_ns: int
     has_opening: bool
+
+
+@dataclass(frozen=True)
+class ScopeSweeps:
+    """How far one engagement of the kill switch is: the accounts that have begun, and those it concerns that have not.
+
+    An account has a row only once its desk has begun: a desk that is down sweeps nothing, and says nothing.
+    """
+
+    rows: list[KillSweep] = field(default_factory=list)
+    waiting: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def accounts(self) -> int:
+        """Return how many accounts are concerned."""
+        return len(self.rows) + len(self.waiting)
+
+    @property
+    def rows_ended(self) -> bool:
+        """Say whether every account that has begun has come to its end."""
+        return all(row.finished_at is not None for row in self.rows)
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether every account that is concerned has come to its end."""
+        return not self.waiting and self.rows_ended
 
 
 def ns_of(moment: datetime | None) -> int:
@@ -62,10 +92,7 @@ def desk_account_keys() -> list[str]:
 
     Whether trading is on is no part of it: what is held needs its desk, its stops and its sweep all the same.
     """
-    found = Account.objects.filter(
-        is_active=True, credential__isnull=False, venue__is_active=True, epoch__is_current=True
-    ).values_list("pk", flat=True)
-    return [str(key) for key in found]
+    return [str(key) for key in Account.objects.filter(HAS_DESK).values_list("pk", flat=True)]
 
 
 def markets_load(venue_id: int) -> list[Market]:
@@ -138,9 +165,36 @@ def sweeps_now(account_ids: list[int]) -> list[KillSweep]:
     )
 
 
-def sweeps_since(wall_s: float) -> list[KillSweep]:
-    """Return the sweeps that were at work since a wall time (seconds since 1970)."""
-    return list(KillSweep.objects.filter(updated_at__gte=datetime.fromtimestamp(wall_s, UTC)).order_by("account_id"))
+def sweeps_of(engaged: Mapping[str, int]) -> dict[str, ScopeSweeps]:
+    """Return how far the kill switch is, by scope, for these scopes' generations; in two queries.
+
+    Everything concerns each account that should have a desk; the scope of an account or a deployment concerns that
+    account, with keys or without. One that is not active, or of a market that is over, is concerned by nothing.
+    """
+    found = {scope: ScopeSweeps() for scope in engaged}
+    if not engaged:
+        return found
+    rows = KillSweep.objects.filter(
+        scope__in=list(engaged), generation__in=set(engaged.values()), account__is_active=True
+    ).select_related("account")
+    for row in rows.order_by("account_id"):
+        if row.generation == engaged[row.scope]:
+            found[row.scope].rows.append(row)
+    begun = {(row.scope, row.account_id) for sweeps in found.values() for row in sweeps.rows}
+    keys = [scope.partition(":")[2] for scope in engaged]
+    named = FilteredRelation("deployments", condition=Q(deployments__key__in=keys))
+    accounts = Account.objects.filter(is_active=True, epoch__is_current=True).annotate(named=named, has_desk=HAS_DESK)
+    for pk, name, has_desk, key in accounts.order_by("pk").values_list("pk", "name", "has_desk", "named__key"):
+        concerned = {"all" if has_desk else "", scope_account(pk), scope_deployment(key or "")}
+        for scope in concerned & engaged.keys():
+            if (scope, pk) not in begun:
+                found[scope].waiting[pk] = account_label(pk, name)
+    return found
+
+
+def account_label(account_id: int, name: str) -> str:
+    """Return an account as the kill switch calls it: two venues may have accounts of one name."""
+    return f"account {account_id} ({name})"
 
 
 def reconciliation_last(account_id: int) -> Reconciliation | None:

@@ -3,17 +3,19 @@
 from decimal import Decimal
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from apps.dashboard.kill import kill_view
 from apps.execution.models import KillSweep, Order
-from apps.portfolio.models import Position
+from apps.portfolio.models import Account, Credential, Position
 from apps.risk.killswitch.overview import kept_forget
 from apps.risk.selectors import kill_states
 from apps.strategies.models import Deployment
 from tests.apps.dashboard.conftest import PASSWORD
 
 ENGAGE, RELEASE, BANNER = "/kill/engage", "/kill/release", "/kill/banner"
+ENDED = "2018-04-04T14:32Z"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -44,7 +46,7 @@ def test_every_page_shows_the_banner_until_released(trader):
 
 def test_engaging_asks_neither_session_nor_user(trader, django_assert_num_queries):
     del trader.cookies["sessionid"]
-    with django_assert_num_queries(1):  # the sweeps for the banner; it is left out when the database is gone
+    with django_assert_num_queries(2):  # sweeps and accounts for the banner; left out when the database is gone
         assert trader.post(ENGAGE, {"scope": "all"}).status_code == 200
 
 
@@ -140,7 +142,7 @@ def test_guessing_the_password_at_release_locks_out(trader):
 def test_banner_tells_how_far_the_sweep_is(trader, desk, sweep, words):
     trader.post(ENGAGE, {"scope": "all"})
     generation = kill_states()["all"].record.generation
-    finished = {"finished_at": "2018-04-04T14:32Z"} if sweep.pop("finished", False) else {}
+    finished = {"finished_at": ENDED} if sweep.pop("finished", False) else {}
     KillSweep.objects.create(account=desk.account, scope="all", generation=generation, **sweep, **finished)
     html = trader.get(BANNER).content.decode()
     assert words in html
@@ -148,9 +150,117 @@ def test_banner_tells_how_far_the_sweep_is(trader, desk, sweep, words):
 
 
 def test_sweep_of_an_earlier_engagement_is_not_taken_for_this_one(trader, desk):
-    KillSweep.objects.create(account=desk.account, scope="all", generation=1, found=5, finished_at="2018-04-04T14:32Z")
+    KillSweep.objects.create(account=desk.account, scope="all", generation=1, found=5, finished_at=ENDED)
+    keys_add(desk.account)
     trader.post(ENGAGE, {"scope": "all"})
-    assert "Waiting for the desk to begin its sweep" in trader.get(BANNER).content.decode()
+    html = trader.get(BANNER).content.decode()
+    assert f"1 of 1 accounts has not begun: account {desk.account.pk} (Simulated)." in html
+    assert "rest at" not in html
+
+
+def keys_add(account: Account) -> Account:
+    """Give an account keys: from now on a desk should run it."""
+    Credential.objects.create(account=account, api_key="key", api_secret="secret")
+    return account
+
+
+@pytest.fixture
+def second(desk) -> Account:
+    """A second account; a desk should run both."""
+    keys_add(desk.account)
+    return keys_add(Account.objects.create(venue=desk.venue, epoch=desk.epoch, name="Second"))
+
+
+def swept(account: Account, scope: str = "all", **more: object) -> KillSweep:
+    """Add the row of a sweep of the engagement that stands, as a desk that is through writes it."""
+    generation = kill_states()[scope].record.generation
+    return KillSweep.objects.create(
+        account=account, scope=scope, generation=generation, **{"found": 3, "finished_at": ENDED, **more}
+    )
+
+
+def test_an_account_whose_desk_has_not_begun_keeps_the_banner_from_saying_zero(trader, desk, second):
+    trader.post(ENGAGE, {"scope": "all"})
+    swept(desk.account)
+    html = trader.get(BANNER).content.decode()
+    assert "0 risk-adding orders rest at 1 of 2 accounts; protective stops stay." in html
+    assert f"1 of 2 accounts has not begun: account {second.pk} (Second). Without a running desk" in html
+    assert "an account is not swept: start its desk, or look at the venue." in html
+    assert "rest at the venue" not in html
+    assert "hx-trigger" in html
+    assert "Flatten positions" in html, "a desk that is down takes the way to close positions from nobody"
+    row = swept(second, left=2, finished_at=None)
+    assert "2 of 6 risk-adding orders still to be cancelled" in trader.get(BANNER).content.decode()
+    KillSweep.objects.filter(pk=row.pk).update(left=0, finished_at=ENDED)
+    html = trader.get(BANNER).content.decode()
+    assert "0 risk-adding orders rest at the venue; protective stops stay." in html
+    assert "not begun" not in html
+    assert "hx-trigger" not in html
+
+
+def test_positions_are_not_said_to_be_closed_while_an_account_has_not_begun(trader, desk, second):
+    trader.post(ENGAGE, {"scope": "all", "flatten": "1"})
+    swept(desk.account, flatten=True)
+    assert "Every position is closed" not in trader.get(BANNER).content.decode()
+    swept(second, flatten=True)
+    assert "Every position is closed." in trader.get(BANNER).content.decode()
+
+
+def test_accounts_of_which_none_has_begun_are_counted(trader, desk, second):
+    trader.post(ENGAGE, {"scope": "all"})
+    html = trader.get(BANNER).content.decode()
+    names = f"account {desk.account.pk} (Simulated), account {second.pk} (Second)"
+    assert f"2 of 2 accounts have not begun: {names}." in html
+    assert "Flatten positions" not in html
+
+
+@pytest.mark.parametrize("kind", ["account", "deployment"])
+def test_a_scope_of_one_account_waits_for_that_one_alone(trader, desk, second, kind):
+    name = {"account": desk.account.pk, "deployment": desk.deployment.key}[kind]
+    trader.post(ENGAGE, {"scope": f"{kind}:{name}"})
+    assert f"1 of 1 accounts has not begun: account {desk.account.pk} (Simulated)." in kill_view().items[0].sweep
+    swept(desk.account, f"{kind}:{name}")
+    assert kill_view().items[0].sweep.startswith("0 risk-adding orders rest at the venue;")
+    assert not kill_view().polling
+
+
+def test_an_account_without_keys_is_waited_for_where_it_is_named_only(trader, desk):
+    trader.post(ENGAGE, {"scope": "all"})
+    trader.post(ENGAGE, {"scope": f"account:{desk.account.pk}"})
+    words = {item.scope: item.sweep for item in kill_view().items}
+    assert words["all"] == "No account to sweep: this concerns none that is active."
+    assert "1 of 1 accounts has not begun" in words[f"account:{desk.account.pk}"]
+
+
+def test_where_no_account_is_concerned_there_is_nothing_to_wait_for(trader, desk, second):
+    Account.objects.update(is_active=False)
+    for scope in ("all", f"account:{second.pk}", f"deployment:{desk.deployment.key}"):
+        trader.post(ENGAGE, {"scope": scope})
+    view = kill_view()
+    assert {item.sweep for item in view.items} == {"No account to sweep: this concerns none that is active."}
+    assert len(view.items) == 3
+    assert not view.polling
+
+
+def test_more_accounts_and_scopes_cost_no_more_queries(trader, desk, second, django_assert_num_queries):
+    for scope in ("all", f"account:{second.pk}", f"account:{desk.account.pk}", f"deployment:{desk.deployment.key}"):
+        trader.post(ENGAGE, {"scope": scope})
+        swept(desk.account, scope)
+        swept(second, scope)
+    with django_assert_num_queries(2):
+        assert not kill_view().polling
+
+
+def test_without_the_database_the_banner_says_that_the_count_is_not_known(trader, desk, monkeypatch):
+    trader.post(ENGAGE, {"scope": "all"})
+
+    def gone(_: object) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr("apps.execution.selectors.sweeps_of", gone)
+    item = kill_view().items[0]
+    assert "is not known while the database is gone" in item.sweep
+    assert (item.is_done, item.can_flatten) == (True, True)
 
 
 def test_missing_record_blocks_and_is_shown_without_a_release(trader):

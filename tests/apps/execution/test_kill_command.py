@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from apps.execution.management.commands import kill as command
 from apps.execution.models import KillSweep
+from apps.execution.selectors import ScopeSweeps
 from apps.market.models import Epoch, Venue
-from apps.portfolio.models import Account
+from apps.portfolio.models import Account, Credential
 from apps.risk.selectors import kill_states
 from tests.apps.risk.fixtures import kill_clear
 from tests.apps.users.conftest import PASSWORD, people
@@ -115,43 +116,104 @@ def test_a_scope_that_cannot_be_is_refused_with_what_it_may_be() -> None:
     assert kill_states()["all"].state == "clear"
 
 
+def account_add(name: str) -> Account:
+    """Add an account with keys: a desk should run it."""
+    venue, _ = Venue.objects.get_or_create(code="bybit-sim", name="Simulated Bybit", is_simulated=True)
+    epoch, _ = Epoch.objects.get_or_create(venue=venue, number=1, kind=Epoch.Kind.SYNTHETIC, is_current=True)
+    account = Account.objects.create(venue=venue, epoch=epoch, name=name, trading_enabled=True)
+    Credential.objects.create(account=account, api_key="key", api_secret="secret")
+    return account
+
+
 def sweep_row(**figures: Any) -> KillSweep:
-    venue = Venue.objects.create(code="bybit-sim", name="Simulated Bybit", is_simulated=True)
-    epoch = Epoch.objects.create(venue=venue, number=1, kind=Epoch.Kind.SYNTHETIC, is_current=True)
-    account = Account.objects.create(venue=venue, epoch=epoch, name="Simulated", trading_enabled=True)
-    return KillSweep.objects.create(account=account, scope="all", generation=2, **figures)
+    return KillSweep.objects.create(account=account_add("Simulated"), scope="all", generation=2, **figures)
 
 
 def test_the_sweep_is_followed_with_what_keeps_it_and_to_its_end(monkeypatch) -> None:
     row = sweep_row(flatten=True, found=5, left=2, positions_left=1, foreign=3, seconds_left=4.0, why="nothing traded")
     looks = []
-    since = command.sweeps_since
+    sweeps_of = command.sweeps_of
 
-    def looked(wall_s: float) -> list[KillSweep]:
-        looks.append(wall_s)
+    def looked(engaged: dict[str, int]) -> dict[str, ScopeSweeps]:
+        looks.append(engaged)
         if len(looks) == 3:
             figures = {"left": 0, "positions_left": 0, "seconds_left": None, "why": "", "finished_at": timezone.now()}
             KillSweep.objects.filter(pk=row.pk).update(updated_at=timezone.now(), **figures)
-        return since(wall_s - 60.0)
+        return sweeps_of(engaged)
 
-    monkeypatch.setattr(command, "sweeps_since", looked)
+    monkeypatch.setattr(command, "sweeps_of", looked)
     monkeypatch.setattr(command, "LOOK_S", 0.01)
     said = kill("--flatten").splitlines()[1:]
     assert said == [
-        f"account {row.account_id}: 2 risk-adding orders left of 5, 1 positions left, 3 foreign orders left alone, "
-        "about 4 s at the venue's rate, because: nothing traded.",
-        f"account {row.account_id}: 0 risk-adding orders left of 5, 0 positions left, 3 foreign orders left alone: "
-        "done.",
+        f"account {row.account_id} (Simulated): 2 risk-adding orders left of 5, 1 positions left, "
+        "3 foreign orders left alone, about 4 s at the venue's rate, because: nothing traded.",
+        f"account {row.account_id} (Simulated): 0 risk-adding orders left of 5, 0 positions left, "
+        "3 foreign orders left alone: done.",
     ]
 
 
 def test_desks_that_report_no_end_are_said_to_go_on() -> None:
-    assert "they go on" in kill("--wait", "0.01")
+    sweep_row(found=2, left=2)
+    said = kill("--wait", "0.01")
+    assert "they go on" in said
+    assert "has not begun" not in said
+
+
+def test_an_account_whose_desk_has_not_begun_is_waited_for_and_named(monkeypatch) -> None:
+    row, second = sweep_row(found=5, finished_at=timezone.now()), account_add("Second")
+    monkeypatch.setattr(command, "LOOK_S", 0.01)
+    label = f"account {second.pk} (Second)"
+    assert kill("--wait", "0.05").splitlines()[1:] == [
+        f"{label}: waiting for its desk to begin.",
+        f"account {row.account_id} (Simulated): 0 risk-adding orders left of 5: done.",
+        f"{label}: has not begun. Without a running desk an account is not swept: "
+        "start its desk, or look at the venue.",
+    ]
+
+
+def test_the_command_ends_when_the_last_account_is_through(monkeypatch) -> None:
+    sweep_row(found=5, finished_at=timezone.now())
+    second = account_add("Second")
+    sweeps_of = command.sweeps_of
+    looks = []
+
+    def looked(engaged: dict[str, int]) -> dict[str, ScopeSweeps]:
+        looks.append(engaged)
+        if len(looks) == 3:
+            KillSweep.objects.create(account=second, scope="all", generation=2, finished_at=timezone.now())
+        return sweeps_of(engaged)
+
+    monkeypatch.setattr(command, "sweeps_of", looked)
+    monkeypatch.setattr(command, "LOOK_S", 0.01)
+    said = kill()
+    assert said.endswith(f"account {second.pk} (Second): 0 risk-adding orders left of 0: done.\n")
+    assert looks == [{"all": 2}] * 3
+
+
+def test_the_sweep_of_another_engagement_or_scope_ends_nothing() -> None:
+    row = sweep_row(found=5, finished_at=timezone.now())
+    KillSweep.objects.create(account=row.account, scope="all", generation=3, finished_at=timezone.now())
+    said = kill("--scope", f"account:{row.account_id}", "--wait", "0.01")
+    assert f"account {row.account_id} (Simulated): has not begun." in said
+    assert "done." not in said
+
+
+def test_the_scope_of_one_account_waits_for_no_other() -> None:
+    first, _ = account_add("Simulated"), account_add("Second")
+    scope = f"account:{first.pk}"
+    KillSweep.objects.create(account=first, scope=scope, generation=1, finished_at=timezone.now())
+    said = kill("--scope", scope)
+    assert said.splitlines()[1:] == [f"account {first.pk} (Simulated): 0 risk-adding orders left of 0: done."]
+
+
+@pytest.mark.parametrize("scope", ["all", "account:1", "deployment:none-0000"])
+def test_where_no_account_is_concerned_it_says_so_and_ends(scope: str) -> None:
+    assert kill("--scope", scope).splitlines()[1:] == ["No account to sweep: this concerns none that is active."]
 
 
 def test_following_without_the_database_says_where_to_look(monkeypatch) -> None:
-    def gone(_: float) -> None:
+    def gone(_: dict[str, int]) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(command, "sweeps_since", gone)
+    monkeypatch.setattr(command, "sweeps_of", gone)
     assert "The database does not answer: the desks sweep without it" in kill()

@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 from django.http import HttpRequest
 
-from apps.execution.selectors import sweeps_since
+from apps.execution.models import KillSweep
+from apps.execution.selectors import NONE_TO_SWEEP, NOT_SWEPT, ScopeSweeps, account_label, sweeps_of
 from apps.risk.services import KillError, KillReleaseRefused, KillResult, kill_engage_sync, kill_release_sync
 from apps.users.models import Role, User
 
@@ -43,7 +44,6 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _engage(self, options: dict[str, Any]) -> None:
-        started = time.time()
         try:
             result = kill_engage_sync(
                 options["scope"],
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         self._written("engaged", result)
         if result.record.flatten and not options["flatten"]:
             self.stdout.write("Positions go on being closed, as was asked before: only a release takes that back.")
-        self._follow(started, options["wait"])
+        self._follow(result.record.scope, result.record.generation, options["wait"])
 
     def _written(self, what: str, result: KillResult) -> None:
         """Say where the record stands now."""
@@ -65,25 +65,36 @@ class Command(BaseCommand):
             f"Kill switch {what} for {result.record.scope} (generation {result.record.generation}; {places})."
         )
 
-    def _follow(self, started: float, seconds: float) -> None:
-        """Show the sweep's progress until the venue says zero, or the time is over."""
+    def _follow(self, scope: str, generation: int, seconds: float) -> None:
+        """Show this engagement's progress until the venue says zero for each account, or the time is over."""
         until = time.monotonic() + seconds
         told: dict[int, str] = {}
-        while time.monotonic() < until:
+        while seconds > 0:
             try:
-                sweeps = sweeps_since(started)
+                sweeps = sweeps_of({scope: generation})[scope]
             except DatabaseError:
                 self.stdout.write("The database does not answer: the desks sweep without it; look at the venue.")
                 return
-            for sweep in sweeps:
-                line = _words(sweep)
-                if told.get(sweep.pk) != line:
-                    told[sweep.pk] = line
+            lines = {pk: f"{label}: waiting for its desk to begin." for pk, label in sweeps.waiting.items()}
+            lines |= {row.account_id: _words(row) for row in sweeps.rows}
+            for pk, line in lines.items():
+                if told.get(pk) != line:
+                    told[pk] = line
                     self.stdout.write(line)
-            if sweeps and all(sweep.finished_at for sweep in sweeps):
+            if sweeps.is_done:
+                if not sweeps.accounts:
+                    self.stdout.write(NONE_TO_SWEEP)
+                return
+            if time.monotonic() >= until:
+                self._not_done(sweeps)
                 return
             time.sleep(LOOK_S)
-        if seconds > 0:
+
+    def _not_done(self, sweeps: ScopeSweeps) -> None:
+        """Say what is missing when the time is over."""
+        for label in sweeps.waiting.values():
+            self.stdout.write(f"{label}: has not begun. {NOT_SWEPT}")
+        if not sweeps.rows_ended:
             self.stdout.write("Not all desks have reported an end yet: they go on; `manage.py status` shows them.")
 
     def _release(self, options: dict[str, Any]) -> None:
@@ -122,8 +133,9 @@ def _request() -> HttpRequest:
     return request
 
 
-def _words(sweep: Any) -> str:
-    parts = [f"account {sweep.account_id}: {sweep.left} risk-adding orders left of {sweep.found}"]
+def _words(sweep: KillSweep) -> str:
+    label = account_label(sweep.account_id, sweep.account.name)
+    parts = [f"{label}: {sweep.left} risk-adding orders left of {sweep.found}"]
     if sweep.flatten:
         parts.append(f"{sweep.positions_left} positions left")
     if sweep.foreign:
