@@ -156,15 +156,6 @@ def desk_rows(account_id: int) -> DeskRows:
     )
 
 
-def sweeps_now(account_ids: list[int]) -> list[KillSweep]:
-    """Return the newest sweep of each account."""
-    return list(
-        KillSweep.objects.filter(account_id__in=account_ids)
-        .order_by("account_id", "-started_at")
-        .distinct("account_id")
-    )
-
-
 def sweeps_of(engaged: Mapping[str, int]) -> dict[str, ScopeSweeps]:
     """Return how far the kill switch is, by scope, for these scopes' generations; in two queries.
 
