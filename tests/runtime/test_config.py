@@ -2,6 +2,7 @@
 
 import pytest
 
+from trader.config import loader
 from trader.config.loader import ConfigError, load, settings_declared, variable_of
 
 
@@ -10,6 +11,19 @@ def test_the_environment_wins_over_files(tmp_path):
     (tmp_path / ".quarterdeck" / "config" / "mine.yaml").write_text("leases: {ttl_s: 4, renew_s: 0.5}\n")
     config = load({"QD_LEASES_TTL_S": "6"}, root=tmp_path)
     assert (config.leases.ttl_s, config.leases.renew_s) == (6.0, 0.5)
+
+
+def test_every_file_beside_the_shipped_one_is_read_by_name_and_a_wrong_one_stops_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "ROOT", tmp_path)
+    folder = tmp_path / "trader" / "config"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("leases: {ttl_s: 4, renew_s: 0.5}\n")
+    (folder / "b.json").write_text('{"leases": {"ttl_s": 6}}')
+    config = load({}, root=tmp_path)
+    assert (config.leases.ttl_s, config.leases.renew_s) == (6.0, 0.5)
+    (folder / "c.yaml").write_text("leases: {ttl: 4}\n")
+    with pytest.raises(ConfigError, match=r"Unknown setting `leases\.ttl` in c\.yaml.*Fix"):
+        load({}, root=tmp_path)
 
 
 def test_dotenv_is_read_and_the_environment_wins_over_it(tmp_path):

@@ -1,7 +1,7 @@
 """Reads the settings: defaults, then files, then `.env`, then the environment.
 
-Files: `trader/config/trader.yaml` (shipped) and every YAML or JSON file of `<state_dir>/config/`
-(the user's overrides). `${NAME}` and `${NAME:default}` in them are taken from the environment.
+Files: every YAML or JSON file of `trader/config/` (shipped) and of `<state_dir>/config/` (the user's
+overrides), each folder by name. `${NAME}` and `${NAME:default}` in them are taken from the environment.
 """
 
 import difflib
@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from trader.config.schema import ROOT, Config
 
-SHIPPED = ROOT / "trader" / "config" / "trader.yaml"
+SHIPPED = Path("trader") / "config"
+SUFFIXES = (".yaml", ".yml", ".json")
 PREFIX = "QD_"
 NOT_SETTINGS = ("QD_CI", "QD_DATA", "QD_PROCESS")
 NOT_SETTINGS_FROM = ("QD_TEST_", "QD_DRILL_")
@@ -42,14 +43,14 @@ def load(environ: Mapping[str, str] | None = None, root: Path = ROOT, running: b
     env = {**_dotenv(root / ".env"), **(os.environ if environ is None else environ)}
     values: dict[str, dict[str, Any]] = {}
     origin: dict[str, str] = {}
-    _merge(values, origin, _file(SHIPPED, env), str(SHIPPED.name))
+    for path in _files(ROOT / SHIPPED):
+        _merge(values, origin, _file(path, env), path.name)
     from_env = _environment(env)
     state_dir = Path(
         from_env.get("runtime.state_dir") or values.get("runtime", {}).get("state_dir") or root / ".quarterdeck"
     )
-    for path in sorted((state_dir / "config").glob("*")) if (state_dir / "config").is_dir() else []:
-        if path.suffix in (".yaml", ".yml", ".json"):
-            _merge(values, origin, _file(path, env), str(path))
+    for path in _files(state_dir / "config"):
+        _merge(values, origin, _file(path, env), str(path))
     for key, text in (_running_stack(state_dir) if running else {}).items():
         values.setdefault("runtime", {}).setdefault(key, text)
     for key, text in from_env.items():
@@ -57,6 +58,10 @@ def load(environ: Mapping[str, str] | None = None, root: Path = ROOT, running: b
         values.setdefault(section, {})[name] = text
         origin[key] = "the environment or .env"
     return _validated(values, origin)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
 
 
 def settings_declared() -> list[tuple[str, str, Any, str]]:

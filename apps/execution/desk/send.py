@@ -212,7 +212,7 @@ class Sender:
                 self._answered(order, venue_order_id)
             finally:
                 sending.reset(token)
-                self._measure(announced, started_ns)
+                self._measure(order, announced, started_ns)
 
     async def _create(self, order: DeskOrder) -> str:
         """Send an order; one that adds no risk once more with the same id where its signature's time was refused."""
@@ -266,7 +266,8 @@ class Sender:
             order.detail = why[:200]
         self._core.ask_soon(order)
 
-    def _measure(self, announced: Sending, started_ns: int) -> None:
-        if announced.wire_ns:
+    def _measure(self, order: DeskOrder, announced: Sending, started_ns: int) -> None:
+        """Keep how long a decision took to the wire; a stop or a person's wish is no decision."""
+        if announced.wire_ns and order.decision_id is not None:
             self._core.decision_to_wire_ms.append((announced.wire_ns - started_ns) / 1e6)
             del self._core.decision_to_wire_ms[:-MEASURED]

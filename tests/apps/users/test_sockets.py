@@ -12,6 +12,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections
 from django.http import HttpResponse
+from django.utils.module_loading import import_string
 
 from apps.common.consumers import HubConsumer
 from apps.common.hub.core import hub_current
@@ -132,3 +133,20 @@ async def test_who_may_less_by_then_loses_the_socket_when_the_database_is_back(h
     gone.up()
     assert await opened.receive_output(10) == {"type": "websocket.close", "code": 4401}
     await opened.disconnect()
+
+
+def routes() -> list[str]:
+    """Every socket that the web process serves."""
+    patterns = [*import_string(settings.WEBSOCKET_URLPATTERNS), *import_string("trader.api.sockets")]
+    return [f"/{one.pattern}" for one in patterns]
+
+
+@pytest.mark.parametrize("route", routes())
+async def test_no_socket_says_anything_to_the_unknown(hub, route):
+    application = import_string(settings.ASGI_APPLICATION)
+    socket = WebsocketCommunicator(application, route, headers=HOST)
+    accepted, _ = await socket.connect(10)
+    if accepted:
+        await socket.send_to('{"op":"sub","topics":["signals"]}')
+        assert (await socket.receive_output(15))["type"] == "websocket.close"
+    await socket.disconnect()
