@@ -54,7 +54,7 @@ async def refresh(parts: Parts) -> None:
         if known is None or known.row != row or known.members != members(row, core.books.markets):
             await _put_to_work(parts, row)
     await distances_load(parts)
-    parts.sweeper.deployments = set(parts.decider.deployments)
+    parts.sweeper.deployments = set(core.lineage)  # ended ones too: who engages theirs is told that nothing rests
     await bars_follow(parts, timeframes(parts))
 
 

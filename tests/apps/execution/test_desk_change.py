@@ -24,9 +24,10 @@ from apps.risk.services import halt_end, kill_engage, kill_release
 from apps.strategies import selectors
 from apps.strategies.models import Deployment
 from apps.strategies.selectors import DeploymentAtWork
-from apps.strategies.services import deployment_change
+from apps.strategies.services import deployment_change, deployment_stop
 from tests.apps.execution.living import SPOT, WARM, Living, living
 from tests.apps.execution.pace import LONG_S
+from tests.apps.execution.test_desk_kill import swept
 from tests.apps.risk.fixtures import kill_clear
 from trader.core.indicators import set_cache_dir
 from trader.core.indicators.kernels import cache_dir
@@ -83,6 +84,12 @@ async def test_a_halt_of_a_deployment_outlives_its_change() -> None:
         person = await get_user_model().objects.acreate(username="tester", role="operator")
         await sync_to_async(halt_end)(halt=halt, person=person, reason="looked at")
         await made.until(lambda: not refused(made, new), what="clear again")
+        # once it has ended, who engages its kill switch is still told that nothing rests
+        await sync_to_async(deployment_stop)(new, by="tester", reason="enough")
+        await made.until(lambda: new not in made.parts.decider.deployments, what="it decides no more")
+        await kill_engage(scope_deployment(new), by="tester", reason="drill")
+        sweep = await swept(made, scope_deployment(new))
+        assert (sweep.found, sweep.left) == (0, 0)
 
 
 async def test_a_successor_counts_its_day_from_where_its_predecessor_began_it() -> None:
