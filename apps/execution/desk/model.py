@@ -63,6 +63,11 @@ class DeskOrder(msgspec.Struct, kw_only=True):
         return self.adds_risk or (self.market.kind == "linear" and not self.reduce_only)
 
     @property
+    def locks_coins(self) -> bool:
+        """Whether it rests on spot and keeps what it would sell: nothing else can sell it then. None is made here."""
+        return self.market.kind == "spot" and self.side == "sell" and self.kind == "limit" and not self.is_stop
+
+    @property
     def left(self) -> Decimal:
         """What may still fill."""
         return self.quantity - self.filled if self.is_open else Decimal(0)

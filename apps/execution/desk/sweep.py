@@ -103,8 +103,9 @@ class Sweeper:
         return [order for order in self._core.books.open.values() if self._must_go(sweep, order)]
 
     def _must_go(self, sweep: Sweep, order: DeskOrder) -> bool:
-        """Whether an order could add risk: now, or once the position is closed that this sweep is to close."""
-        must_go = order.could_add_risk if sweep.flatten else order.adds_risk
+        """Whether an order could add risk: now, or once the position is closed that this sweep is to close; or whether
+        it keeps what is to be sold."""
+        must_go = order.could_add_risk or order.locks_coins if sweep.flatten else order.adds_risk
         return must_go and self._concerns(sweep, order.owner)
 
     async def _sweep(self, sweep: Sweep, told: tuple[object, ...] | None) -> None:

@@ -23,11 +23,11 @@ __all__ = ["kill_clear"]
 pytestmark = [pytest.mark.stack, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kill_clear")]
 
 
-async def stray_order(made: Living, price: str = "90", quantity: str = "1") -> str:
+async def stray_order(made: Living, price: str = "90", quantity: str = "1", side: str = "Buy") -> str:
     """An order of our prefix that nothing here knows, as a restored database leaves it."""
     client_id = made.parts.core.account.install + secrets.token_hex(14)
     body = {
-        "category": "spot", "symbol": "BTCUSDT", "orderLinkId": client_id, "side": "Buy", "orderType": "Limit",
+        "category": "spot", "symbol": "BTCUSDT", "orderLinkId": client_id, "side": side, "orderType": "Limit",
         "qty": quantity, "price": price, "timeInForce": "GTC",
     }  # fmt: skip
     token = sending.set(Sending(adds_risk=False))
@@ -67,6 +67,23 @@ async def test_without_a_sure_lease_only_what_is_known_here_is_cancelled(monkeyp
             await swept(made, "all")
             assert resting(made) == [stray], "it may be that of the desk that has the lease now"
         await made.until(lambda: not resting(made), what="with the lease it goes")
+
+
+async def test_flattening_takes_back_a_sale_that_rests_and_locks_the_coins() -> None:
+    async with living() as made:
+        instrument = made.instrument(SPOT)
+        bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="5")
+        assert bought.state == "done"
+        await made.until(lambda: _stop(made) and not made.parts.stops.is_busy(), what="protected")
+        client_id = await stray_order(made, price="110", quantity="4", side="Sell")
+        made.parts.reconciler.soon()
+        adopted = await made.until(lambda: made.books.orders.get(client_id), what="it is adopted")
+        assert adopted.locks_coins
+        await kill_engage("all", by="tester", reason="drill", flatten=True)
+        sweep = await swept(made, "all")
+        assert (sweep.left, sweep.positions_left) == (0, 0)
+        assert client_id not in resting(made)
+        assert made.books.held(instrument, "manual") < 1, "closed but for dust"
 
 
 async def test_what_an_order_without_a_row_has_filled_is_counted_for_it_and_the_books_are_compared(monkeypatch) -> None:
