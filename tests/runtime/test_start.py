@@ -9,7 +9,7 @@ import pytest
 ENTRIES = {
     "pages": "import trader.asgi",
     "a worker": "from celery_worker.app import app; app.loader.import_default_modules()",
-    "a command": "from django.core.management import call_command; import django; django.setup()",
+    "a command": "import django; django.setup()",
 }
 ASK = (
     "; import gc, sys; print(gc.isenabled(), gc.get_freeze_count() > 10_000, 'twisted.internet.reactor' in sys.modules)"

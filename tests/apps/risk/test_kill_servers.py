@@ -59,6 +59,15 @@ async def flattening(desk: Bench) -> dict[str, bool]:
     return found
 
 
+async def mirrored(desk: Bench) -> None:
+    """Wait until all three places hold the engagement that followed the first start."""
+    for _ in range(100):
+        if (held := await records(desk)) == dict.fromkeys(PLACES, (ENGAGED, 2)):
+            break
+        await asyncio.sleep(0.1)
+    assert held == dict.fromkeys(PLACES, (ENGAGED, 2))
+
+
 async def act(desk: Bench, do, *args, **more):
     places = desk.places()
     try:
@@ -172,12 +181,7 @@ async def test_engaging_works_while_any_one_place_lives_and_reaches_the_others_l
         await until(lambda: reader.verdict().state == ENGAGED)
         for name in gone:
             desk.back(name)  # blocks the loop: a server ends with the thread that has started it
-        for _ in range(100):
-            held = await records(desk)
-            if held == dict.fromkeys(PLACES, (ENGAGED, 2)):
-                break
-            await asyncio.sleep(0.1)
-        assert held == dict.fromkeys(PLACES, (ENGAGED, 2))
+        await mirrored(desk)
 
 
 async def test_mirroring_goes_on_after_the_folder_was_away_for_longer_than_it_waits(desk):
@@ -186,10 +190,7 @@ async def test_mirroring_goes_on_after_the_folder_was_away_for_longer_than_it_wa
         await act(desk, switch.engage, ALL, "ann", "the disk is odd")
         await asyncio.sleep(4 * config.kill.mirror_after_s)
         desk.back("file")
-        for _ in range(100):
-            if (await records(desk))["file"] == (ENGAGED, 2):
-                break
-            await asyncio.sleep(0.1)
+        await mirrored(desk)
     assert await records(desk) == dict.fromkeys(PLACES, (ENGAGED, 2))
 
 
@@ -207,10 +208,7 @@ async def test_mirroring_goes_on_after_an_error_that_nobody_foresaw(desk, monkey
         desk.gone("file")
         await act(desk, switch.engage, ALL, "ann", "the disk is odd")
         desk.back("file")
-        for _ in range(100):
-            if (await records(desk))["file"] == (ENGAGED, 2):
-                break
-            await asyncio.sleep(0.1)
+        await mirrored(desk)
     assert await records(desk) == dict.fromkeys(PLACES, (ENGAGED, 2))
     assert not list(failing), "both errors were met"
 
@@ -402,10 +400,7 @@ async def test_a_lock_left_by_a_paused_process_costs_the_file_only(desk):
     assert any(words in result.written["file"] for words in ("another process holds its lock", "not written within"))
     assert (result.written["database"], result.written["bus"]) == (OK, OK)
     async with reading(desk):
-        for _ in range(100):
-            if (await records(desk))["file"] == (ENGAGED, 2):
-                break
-            await asyncio.sleep(0.1)
+        await mirrored(desk)
     assert (await records(desk))["file"] == (ENGAGED, 2), "mirrored once the lock was free"
 
 
