@@ -4,14 +4,20 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
-PARALLEL = ["-n", "2", "--no-loadscope-reorder"]
+# a worker that died is not replaced: the run ends with what it said, instead of going on beside what it left behind
+PARALLEL = ["-n", "2", "--no-loadscope-reorder", "--max-worker-restart=0"]
+LIMIT_S = 2100  # of one step: what stands still says where, and ends
 LIGHT = [*PARALLEL, "-m", "not stack and not browser", "tests"]
 # never more than two stacks at once: three leave none the time that leases, windows and pauses are about
 # told once more where a wait ran out, as on a machine that stood still, and listed; no other assertion has a second try
@@ -92,11 +98,35 @@ def _all(*steps: tuple[str, list[str], dict[str, str]]) -> int:
     for name, command, environment in steps:
         began = time.monotonic()
         print(f"\n── {name}", flush=True)
-        status = subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode
+        status = _step(command, environment)
         print(f"── {name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
         if status != 0:
             return status
     return 0
+
+
+def _step(command: list[str], environment: dict[str, str]) -> int:
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+    try:
+        return process.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        print(f"\n!! not done within {LIMIT_S} s. Where its processes stand:", file=sys.stderr, flush=True)
+        _end(psutil.Process(process.pid))
+        return 124
+
+
+def _end(step: psutil.Process) -> None:
+    """Let pytest and its workers print where they stand, then end all that the step has started."""
+    below = step.children(recursive=True)
+    for one in [step, *(one for one in step.children() if "python" in one.name())]:
+        one.send_signal(signal.SIGUSR1)  # `tests.servers` has them print their stacks
+    time.sleep(3)
+    for one in [*below, step]:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
+    for one in psutil.wait_procs([*below, step], timeout=10)[1]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ parallel run has servers of its own, since the bus of one would be heard by the 
 """
 
 import atexit
+import faulthandler
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 _servers: list[object] = []
+# a run that stands still is asked where; pytest takes the usual place for errors away, and this is before it
+faulthandler.register(signal.SIGUSR1, file=os.dup(2), all_threads=True)
 
 
 def start() -> None:

@@ -194,9 +194,8 @@ class Bus:
                     newest = await client.xrevrange(key, count=1)
                     after = newest[0][0].decode() if newest else "0-0"
                 while True:
-                    answer = await asyncio.wait_for(
-                        client.xread({key: after}, count=READ_COUNT, block=BLOCK_MS), BLOCK_MS / 1e3 + PING_S
-                    )
+                    async with asyncio.timeout(BLOCK_MS / 1e3 + PING_S):
+                        answer = await client.xread({key: after}, count=READ_COUNT, block=BLOCK_MS)
                     backoff.reset()
                     for found, fields in _entries(answer):
                         after = found.decode()

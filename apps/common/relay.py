@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, OperationalError
 
 from apps.common.bus import LOG_KEY, OUTBOX_CHANNEL, Backoff, pubsub_messages, stream_last
 from apps.common.database import connection_open, deadline
+from apps.common.ending import tasks_end
 from apps.common.redis_clients import BUS_ERRORS, blocking_client
 from apps.common.residents import ResidentContext
 from trader.config import config
@@ -90,8 +91,7 @@ class Relay:
                     self.context.lease.report(state="waiting", detail=str(error)[:200])
                     await backoff.wait()
         finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+            await tasks_end([listener])
 
     def _over(self) -> bool:
         return self.context.stop.is_set() or self.context.lease.superseded

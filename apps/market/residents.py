@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from apps.common.clocks import ClockWatch, wall_ns
+from apps.common.ending import tasks_end
 from apps.common.errors import GovernorRefused, LeaseLost
 from apps.common.residents import ResidentContext
 from apps.market.errors import VenueRefused
@@ -135,9 +136,8 @@ class FeedResident:
             await self._first_end(tasks)
         finally:
             await self._last_bars()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for task in await tasks_end(tasks):
+                log.warning("feed.part_left", key=self.key, part=str(task.get_coro()))
 
     async def _first_end(self, tasks: list[asyncio.Task]) -> None:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -149,9 +149,9 @@ class FeedResident:
 
     async def _last_bars(self) -> None:
         """Give what has closed and was printed a moment to reach storage; the next feed back-fills what does not."""
-        last = asyncio.gather(self._recorder.drained(), self._prints.flush())
         try:
-            await asyncio.wait_for(last, LAST_S)
+            async with asyncio.timeout(LAST_S):
+                await asyncio.gather(self._recorder.drained(), self._prints.flush())
         except TimeoutError:
             log.warning("feed.bars_left", then="the next feed back-fills them")
         except LeaseLost as error:
@@ -287,6 +287,7 @@ class FeedResident:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._context.stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._context.stop.wait()
         except TimeoutError:
             pass

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from apps.common.ending import tasks_end
 from apps.simulator.exchange.context import ExchangeContext, ExchangeOptions
 from apps.simulator.exchange.server import control_app, exchange_build, rest_app
 from apps.simulator.markets.base import MINUTE_NS, EventSink, MarketError, MarketSource
@@ -166,9 +167,7 @@ async def _serve(options: argparse.Namespace) -> int:
     try:
         await _until_stopped(tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks_end(tasks)
         save(clock.market_ns())
         for runner in runners:
             await runner.cleanup()

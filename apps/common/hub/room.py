@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
+from apps.common.ending import tasks_end
 from apps.common.hub.feeds import Client
 from apps.common.hub.frames import refused_frame
 from apps.common.redis_clients import command_client
@@ -43,10 +44,7 @@ class Room:
 
     async def close(self) -> None:
         """End what runs and the connection."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks_end(self._tasks)
         await self.redis.aclose()
 
 

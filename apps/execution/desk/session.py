@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import structlog
 
+from apps.common import ending
 from apps.common.checkpoints import CheckpointToSave, checkpoint_load_async, checkpoints_save_async
 from apps.common.leases import holder_name
 from apps.common.redis_clients import BUS_ERRORS
@@ -29,8 +30,6 @@ MARKS_S = 5.0
 DAY_VERSION = "1"
 SETTLE_S = 1.0
 SETTLE_POLL_S = 0.01
-ENDS_TRIED = 5
-END_WAIT_S = 0.2
 PRIVATE = "private socket"
 NOTHING = ("nothing rests",)
 STOPPING = Blocker.STOPPING
@@ -214,12 +213,7 @@ async def _wilful_end(core: DeskCore) -> None:
 
 
 async def tasks_end(core: DeskCore, names: tuple[str, ...] = ("",)) -> None:
-    """End the tasks whose names begin so. One that lost its cancellation in some library is asked again."""
-    for _ in range(ENDS_TRIED):
-        left = {task for task in core.tasks if task.get_name().startswith(names) and not task.done()}
-        if not left:
-            return
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=END_WAIT_S)
-    log.warning("parts of the desk do not end", parts=sorted(task.get_name() for task in left if not task.done()))
+    """End the tasks whose names begin so."""
+    left = await ending.tasks_end(task for task in core.tasks if task.get_name().startswith(names))
+    if left:
+        log.warning("parts of the desk do not end", parts=sorted(task.get_name() for task in left))

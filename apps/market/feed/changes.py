@@ -25,7 +25,8 @@ class Changes:
     async def wait(self, timeout_s: float) -> None:
         """Return at the next change, or one since the last call, or when the time is over."""
         try:
-            await asyncio.wait_for(self._happened.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._happened.wait()
         except TimeoutError:
             pass
         self._happened.clear()

@@ -82,7 +82,8 @@ class Recorder:
     async def minutes_first(self) -> None:
         """Let minutes that are on their way pass, for a moment: with storage or bus away they may take long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._minutes.idle.wait(), STEP_BACK_S)
+            async with asyncio.timeout(STEP_BACK_S):
+                await self._minutes.idle.wait()
 
     async def run(self) -> None:
         """Store and send closed minutes for ever. Raises `LeaseLost` when the feed's lease has passed on."""

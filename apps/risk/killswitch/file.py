@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 from watchfiles import awatch
 
+from apps.common.ending import tasks_end
 from apps.risk.killswitch.places import Engage, PlaceError, RecordBroken
 from apps.risk.killswitch.records import Record
 
@@ -74,8 +75,7 @@ class FilePlace:
         """End the watcher."""
         self._stop.set()
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            await tasks_end([self._watcher])
 
     def twin(self) -> "FilePlace":
         """Return the same place."""

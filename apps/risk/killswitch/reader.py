@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from apps.common.clocks import boottime_ns
+from apps.common.ending import tasks_end
 from apps.risk.killswitch.acts import book_quietly, journal_of
 from apps.risk.killswitch.places import Place
 from apps.risk.killswitch.records import (
@@ -92,9 +93,7 @@ class KillReader:
     async def stop(self) -> None:
         """Stop reading; from now on every verdict grows old and blocks."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks_end(self._tasks)
         self._tasks = []
         await self._places.close()
 

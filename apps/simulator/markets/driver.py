@@ -121,7 +121,7 @@ class Driver:
             if wait_s <= 0:
                 await asyncio.sleep(0)
                 continue
-            with suppress(TimeoutError):  # not wait_for: on 3.11 it can swallow a cancellation
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
 

@@ -9,6 +9,7 @@ from psycopg import OperationalError
 
 from apps.common.bus import Bus
 from apps.common.database import async_pool
+from apps.common.ending import tasks_end
 from apps.common.errors import LeaseLost
 from apps.common.leases import LeaseKeeper
 from apps.market.feed import lanes
@@ -81,9 +82,7 @@ async def recording():
     runs = (recorder.run, recorder.run_seconds, recorder.run_filled, recorder.run_coarse)
     tasks = [asyncio.create_task(run()) for run in runs]
     yield recorder, lent, streams, tasks
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await tasks_end(tasks) == set()
     await keeper.release(lease)
     await keeper.close()
     await pool.close()

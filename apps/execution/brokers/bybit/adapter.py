@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from apps.common.ending import tasks_end
 from apps.execution.brokers.base import (
     CancelResult,
     Market,
@@ -91,9 +92,7 @@ class BybitBroker:
 
     async def close(self) -> None:
         """Close all; no event comes any more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks_end(self._tasks)
         await self._client.close()
 
     async def wall_ms(self) -> int:

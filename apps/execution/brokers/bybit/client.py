@@ -125,7 +125,8 @@ class BybitClient:
         exchange = self.exchange
         assert exchange is not None
         url = exchange.implode_hostname(exchange.urls["api"]["ws"]["private"]["contract"])
-        await asyncio.wait_for(exchange.authenticate(url), self._timeout_s)
+        async with asyncio.timeout(self._timeout_s):
+            await exchange.authenticate(url)
         hashes, topics = ["orders", "myTrades"], ["order", "execution"]
         while True:
             await exchange.watch_topics(url, hashes, topics)

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from apps.common.ending import tasks_end
 from apps.market.errors import VenueRefused, VenueUnreachable
 from apps.market.providers.base import (
     Connection,
@@ -120,10 +121,7 @@ class BybitProvider:
     async def close(self) -> None:
         """End all connections."""
         self._closing = True
-        tasks = list(self._loops.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks_end(self._loops.values())
         await self._client.close()
 
     async def _keep(self, kind: str) -> None:

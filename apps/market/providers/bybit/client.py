@@ -70,7 +70,8 @@ class BybitClient(ccxtpro.bybit):
         if client is None:
             raise VenueUnreachable(f"{kind}: no open connection")
         try:
-            await asyncio.wait_for(client.send(request), SEND_TIMEOUT_S)
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await client.send(request)
         except Exception as error:
             raise VenueUnreachable(f"{kind}: {error}") from error
 
@@ -82,7 +83,8 @@ class BybitClient(ccxtpro.bybit):
         self.clients.pop(client.url, None)
         self._lost(client, why)
         try:
-            await asyncio.wait_for(client.close(), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await client.close()
         except Exception as error:  # a silent peer never answers the close frame: the transport goes with the task
             log.info("feed.close_unanswered", kind=kind, error=repr(error))
 
