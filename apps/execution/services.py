@@ -13,7 +13,7 @@ from apps.common.outbox import outbox_add
 from apps.execution.events import COMMANDS, CommandChanged
 from apps.execution.models import DeskCommand, Order
 from apps.execution.preview import Preview, preview_make
-from apps.execution.states import ENDS_AT_ONCE, OPEN, RESTING_SALE
+from apps.execution.states import OPEN, lasting
 from apps.market.models import Instrument
 from apps.market.selectors import terms_now
 from apps.portfolio.models import Account
@@ -170,9 +170,10 @@ def _wished(
         least = max(terms.min_quantity, terms.lot)
         raise CommandRefused("quantity", f"at least {least.normalize():f}, in steps of {terms.lot.normalize():f}")
     limit = None
-    must_end = kind == "market" or (instrument.kind == "spot" and side == "sell")
-    if must_end and time_in_force not in ("", *ENDS_AT_ONCE):
-        raise CommandRefused("time_in_force", f"{' or '.join(ENDS_AT_ONCE)}: {RESTING_SALE}")
+    try:
+        lasts = lasting(instrument.kind, side, kind, time_in_force)
+    except ValueError as error:
+        raise CommandRefused("time_in_force", str(error)) from None
     if kind == "limit":
         limit = _amount("price", price)
         if limit % terms.tick:
@@ -184,7 +185,7 @@ def _wished(
         quantity=f"{size.normalize():f}",
         price=f"{limit.normalize():f}" if limit is not None else None,
         reduce_only=reduce_only,
-        time_in_force=time_in_force or ("IOC" if must_end else "GTC"),
+        time_in_force=lasts,
     )
 
 

@@ -7,7 +7,7 @@ come late, twice or out of order (a fill by socket before the answer of the requ
 from enum import StrEnum
 
 ENDS_AT_ONCE = ("IOC", "FOK")
-RESTING_SALE = "a sale that rests on spot locks the coins, and stop, close and kill switch could not sell them"
+TIMES_IN_FORCE = ("GTC", "POST", *ENDS_AT_ONCE)
 
 
 class OrderState(StrEnum):
@@ -62,6 +62,23 @@ _RANK = {
 
 class IllegalTransition(ValueError):
     """An order was asked to go where it cannot; a fault of ours, never of the venue."""
+
+
+def lasting(instrument_kind: str, side: str, kind: str, asked: str) -> str:
+    """Return how long an order lasts that was `asked` for with these words, none meaning the usual.
+
+    Raises `ValueError`, naming what can be chosen. A sale on spot never rests: it would lock the coins.
+    """
+    if kind == "market":
+        choice, why = ENDS_AT_ONCE, "a market order does not rest"
+    elif instrument_kind == "spot" and side == "sell":
+        choice = ENDS_AT_ONCE
+        why = "a sale that rests on spot locks the coins, and stop, close and kill switch could not sell them"
+    else:
+        choice, why = TIMES_IN_FORCE, "an order knows no other"
+    if asked and asked not in choice:
+        raise ValueError(f"{', '.join(choice[:-1])} or {choice[-1]}: {why}")
+    return asked or choice[0]
 
 
 def advance(state: OrderState, new: OrderState) -> OrderState:

@@ -28,7 +28,7 @@ from apps.execution.desk.track import Tracker
 from apps.execution.desk.writer import Writer
 from apps.execution.events import COMMANDS, CommandChanged
 from apps.execution.origins import Blocker, Origin
-from apps.execution.states import ENDS_AT_ONCE, RESTING_SALE, OrderState
+from apps.execution.states import OrderState, lasting
 from apps.risk.services import RefusalRow
 from trader.config import config
 from trader.core.risk import Check, lots_down
@@ -206,10 +206,10 @@ class Commands:
         self, market: Any, side: str, kind: str, quantity: Decimal, price: Decimal | None, body: Any, own_id: str
     ) -> DeskOrder:
         reduce_only = bool(body.get("reduce_only"))
-        must_end = kind == "market" or (market.kind == "spot" and side == "sell")
-        lasts = str(body.get("time_in_force") or ("IOC" if must_end else "GTC"))
-        if must_end and lasts not in ENDS_AT_ONCE:
-            raise CommandRefused(f"time_in_force: {' or '.join(ENDS_AT_ONCE)}: {RESTING_SALE}")
+        try:
+            lasts = lasting(market.kind, side, kind, str(body.get("time_in_force") or ""))
+        except ValueError as error:
+            raise CommandRefused(f"time_in_force: {error}") from None
         wish = Wish(
             market=market, owner=MANUAL, leg=MANUAL, side=side, quantity=quantity, decided_ns=self._core.market_ns,
             kind=kind, price=price if kind == "limit" else None, reduce_only=reduce_only, client_id=own_id,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.execution.models import Order
-from apps.execution.states import FINAL, LEGAL, OPEN, IllegalTransition, OrderState, advance, observe
+from apps.execution.states import FINAL, LEGAL, OPEN, IllegalTransition, OrderState, advance, lasting, observe
 
 S = OrderState
 states = st.sampled_from(list(OrderState))
@@ -65,3 +65,33 @@ def test_nothing_leads_back_to_created_or_out_of_an_end() -> None:
 
 def test_the_table_knows_the_same_states() -> None:
     assert {state.value for state in OrderState} == set(Order.State.values)
+
+
+@pytest.mark.parametrize(
+    ("market", "side", "kind", "asked", "lasts"),
+    [
+        ("linear", "buy", "limit", "", "GTC"),
+        ("linear", "sell", "limit", "POST", "POST"),
+        ("linear", "sell", "market", "", "IOC"),
+        ("spot", "buy", "limit", "FOK", "FOK"),
+        ("spot", "sell", "limit", "", "IOC"),
+        ("spot", "sell", "limit", "FOK", "FOK"),
+    ],
+)
+def test_how_long_an_order_lasts(market: str, side: str, kind: str, asked: str, lasts: str) -> None:
+    assert lasting(market, side, kind, asked) == lasts
+
+
+@pytest.mark.parametrize(
+    ("market", "side", "kind", "asked", "words"),
+    [
+        ("spot", "sell", "limit", "GTC", "IOC or FOK: a sale that rests on spot locks the coins"),
+        ("linear", "buy", "market", "GTC", "IOC or FOK: a market order does not rest"),
+        ("linear", "buy", "limit", "DAY", "GTC, POST, IOC or FOK: an order knows no other"),
+    ],
+)
+def test_what_an_order_cannot_last_is_refused_with_what_it_can(
+    market: str, side: str, kind: str, asked: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        lasting(market, side, kind, asked)
