@@ -41,6 +41,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def django_db_keepdb(django_db_keepdb: bool) -> bool:
+    """Drop no test database of our own servers, which are thrown away whole: it would wait for what is left open."""
+    return django_db_keepdb or os.environ.get("QD_TEST_SERVERS") == "ours"
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""
     return ROOT

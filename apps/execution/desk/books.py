@@ -37,6 +37,7 @@ class Books:
     opened_ns: dict[tuple[int, str], int] = field(default_factory=dict)
     seen_fills: set[str] = field(default_factory=set)
     cash_fees: dict[str, Decimal] = field(default_factory=dict)
+    heirs: dict[str, str] = field(default_factory=dict)  # who holds the sub-ledger of a deployment that was replaced
     foreign: list[VenueOrder] = field(default_factory=list)
     executions_ns: int = 0  # market time up to which the venue's executions are read
     sends: deque[tuple[int, str]] = field(default_factory=deque)
@@ -57,7 +58,8 @@ class Books:
     # Orders
 
     def order_add(self, order: DeskOrder) -> None:
-        """Take an order in; from now on every check counts it."""
+        """Take an order in; from now on every check counts it. One of a replaced deployment is its heir's."""
+        order.owner = self.heirs.get(order.owner, order.owner)
         self.orders[order.client_id] = order
         if order.venue_order_id:
             self.by_venue_id[order.venue_order_id] = order

@@ -20,6 +20,7 @@ from apps.execution.desk.books import Books
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.deployed import kernels_prepare
 from apps.execution.desk.flatten import STARTING
+from apps.execution.desk.handover import hand_over
 from apps.execution.desk.journal import Journal
 from apps.execution.desk.parts import Known, Parts, parts_make
 from apps.execution.desk.store import Store
@@ -93,6 +94,7 @@ class Desk:
         health.set("reconciling", "comparing with the venue")
         await core.kill.start()
         await core.store.warm()
+        await hand_over(core)
         rows = await self._context.call(selectors.desk_rows, self._account_id)
         load.books_fill(core.books, rows)
         parts.reconciler.journalled.take_up()

@@ -1,5 +1,6 @@
 """A desk beside its venue: after a crash, with foreign orders, with books that differ, with a deployment changed."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,7 @@ from asgiref.sync import sync_to_async
 from apps.execution.desk import reconcile
 from apps.execution.desk.store import FenceLost
 from apps.execution.desk.track import Tracker
-from apps.execution.models import Reconciliation, Session
+from apps.execution.models import Fill, Order, Reconciliation, Session
 from apps.execution.selectors import desk_account_keys
 from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
 from apps.risk.models import Refusal
@@ -160,21 +161,47 @@ async def test_a_changed_deployment_hands_its_position_and_its_stop_to_the_succe
         instrument = made.instrument(SPOT)
         held = made.books.held(instrument, made.deployment)
         assert held > 0
-        await made.parts.writer.flush()
-        new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
-        made.parts.writer.event("deployments", _nothing(made))
-        with pytest.raises(FenceLost):
-            await made.until(lambda: False, what="the old desk ends by its fence")
-        made.desk_task = None
-        made.keeper.leases.clear()
+        stop = next(one for one in made.books.open.values() if one.leg == "stop")
+        new = await _changed(made)
         await made.desk_start()
         assert (made.books.held(instrument, made.deployment), made.books.held(instrument, new.key)) == (0, held)
-        await made.until(
-            lambda: [one.owner for one in made.books.open.values() if one.leg == "stop"] == [new.key],
-            what="the stop belongs to the successor",
-        )
+        await made.until(lambda: not made.parts.stops.is_busy(), what="the stops are looked at")
+        resting = [(one.client_id, one.owner) for one in made.books.open.values() if one.leg == "stop"]
+        assert resting == [(stop.client_id, new.key)], "the stop is kept as it rests, and is the successor's"
+        asked = [one for one in made.exchange.ledger("request") if "/order/cancel" in one["path"]]
+        assert not [one for one in asked if stop.client_id in str(one)], "nobody took it away in between"
+        assert (await Order.objects.aget(client_id=stop.client_id)).owner == new.key
         old = await Deployment.objects.aget(key=made.deployment)
         assert old.state == "replaced"
+
+
+async def test_a_stop_that_fills_while_a_deployment_is_changed_closes_the_successors_position() -> None:
+    async with living({WARM + 3: -0.006, WARM + 5: -0.05}) as made:
+        await made.minutes(WARM + 4)
+        instrument = made.instrument(SPOT)
+        assert made.books.held(instrument, made.deployment) > 0
+        new = await _changed(made)
+        await asyncio.to_thread(made.exchange.run_to, WARM + 5)
+        await made.desk_start()
+        await made.until(lambda: not made.parts.stops.is_busy(), what="the stops are looked at")
+        for owner in (made.deployment, new.key):
+            assert made.books.is_flat(instrument, made.books.held(instrument, owner)), owner
+        assert not [name for name in made.parts.core.blocks if str(name).startswith("stop")]
+        assert not [one for one in made.books.open.values() if one.leg == "stop"]
+        await made.parts.writer.flush()
+        assert await Fill.objects.filter(owner=new.key, order__leg="stop").aexists()
+
+
+async def _changed(made: Living) -> Deployment:
+    """Change the deployment; the desk has ended by its fence when this returns."""
+    await made.parts.writer.flush()
+    new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
+    made.parts.writer.event("deployments", _nothing(made))
+    with pytest.raises(FenceLost):
+        await made.until(lambda: False, what="the old desk ends by its fence")
+    made.desk_task = None
+    made.keeper.leases.clear()
+    return new
 
 
 def _nothing(made: Living):
