@@ -143,6 +143,7 @@ class StreamState(enum.StrEnum):
 
     CONNECTED = "connected"
     LOST = "lost"
+    UNREAD = "unread"  # it told something that could not be read: the venue has to be asked what that was
 
 
 PrivateEvent = VenueOrder | VenueFill | VenueFunding | StreamState

@@ -63,14 +63,14 @@ class Canceller:
             return await self._not_taken(error, len(refs))
         return next((f"cancel not taken: {one.detail}" for one in results if not (one.accepted or one.gone)), "")
 
-    async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str) -> str:
+    async def cancel_all(self, kind: str, orders: Sequence[DeskOrder], why: str, origin: str = Origin.DESK) -> str:
         """Cancel every plain order of a category in one request; the caller has seen that nothing foreign rests.
 
         Returns why it was not taken, empty where it was.
         """
         for order in orders:
             if order.is_open:
-                self._mark(order, why, Origin.KILL)
+                self._mark(order, why, origin)
         try:
             await self._token(kind, 1)
             markets = [order.market for order in orders]
@@ -98,9 +98,15 @@ class Canceller:
         )
 
     def _mark(self, order: DeskOrder, why: str, origin: str) -> None:
-        """Note the intent: on disk locally while the database cannot take it."""
+        """Note the intent: on disk locally while the database cannot take it.
+
+        A disk that fails loses the reason, not the cancel: what could add risk must not rest because of it.
+        """
         if Blocker.DATABASE in self._core.blocks:
-            self._core.journal.add("cancel", order.client_id, why=why, origin=origin)
+            try:
+                self._core.journal.add("cancel", order.client_id, why=why, origin=origin)
+            except OSError as error:
+                log.error("cancel not journalled", client_id=order.client_id, why=why, error=str(error)[:200])
         if order.state is not OrderState.CANCELLING:
             self._tracker.move(order, OrderState.CANCELLING, origin, why)
 

@@ -8,6 +8,7 @@ sweeps are no commands: they wait for ever.
 
 import asyncio
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -93,6 +94,8 @@ class Commands:
         self._flattener = flattener
         self._wake = asyncio.Event()
         self._unwritten: dict[int, tuple[str, str]] = {}
+        self._in_hand: set[int] = set()
+        self._orders = asyncio.Lock()
 
     def look(self) -> None:
         """Something may be waiting."""
@@ -118,8 +121,25 @@ class Commands:
         rows = await self._core.store.query(TAKE, {"account_id": self._core.account.id})
         now_ns = boottime_ns()
         for row_id, kind, nonce, body, by, was_begun, age_s in sorted(rows):
+            if row_id in self._in_hand:
+                continue
             given = json.loads(body) if isinstance(body, str) else body
-            await self._one(_Taken(row_id, kind, nonce, given, by, was_begun, now_ns - int(age_s * 1e9)))
+            taken = _Taken(row_id, kind, nonce, given, by, was_begun, now_ns - int(age_s * 1e9))
+            self._in_hand.add(row_id)
+            self._core.spawn(self._carry(taken), f"commands {kind} {row_id}")
+
+    async def _carry(self, taken: _Taken) -> None:
+        """Carry a command out beside others: who cancels or closes does not wait for an order that hangs.
+
+        Orders go one after the other, as they were asked for.
+        """
+        try:
+            async with self._orders if taken.kind == "order" else nullcontext():
+                await self._one(taken)
+        except DatabaseGone as error:
+            log.warning("the answer to a command waits", error=str(error)[:200])
+        finally:
+            self._in_hand.discard(taken.id)
 
     async def _one(self, taken: _Taken) -> None:
         """Carry a command out once and write its answer; an answer that found no database is kept until it is back."""
@@ -163,7 +183,10 @@ class Commands:
         if age_s < 0:
             return "refused", f"it is dated {-age_s:.0f} s ahead of the database's clock; set that clock, and ask again"
         if not taken.was_begun:
-            return "refused", f"the desk was away: this has waited {age_s:.0f} s, over {limit_s:.0f} s; ask again"
+            return (
+                "refused",
+                f"the desk could not begin in time: this has waited {age_s:.0f} s, over {limit_s:.0f} s; ask again",
+            )
         order = self._core.books.orders.get(self._own_id(taken.nonce)) if taken.kind == "order" else None
         if order is not None:
             return self._words(order)

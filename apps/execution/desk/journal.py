@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from apps.common.lines import folder_fsync, line_append
+
 Entry = dict[str, Any]
 
 
@@ -21,9 +23,9 @@ class Journal:
         self._waiting = self._read()
 
     def add(self, kind: str, client_id: str, **body: Any) -> Entry:
-        """Write one entry and return it; when this returns it is on disk."""
+        """Write one entry and return it; when this returns it is on disk. Raises `OSError`: then it is not."""
         entry: Entry = {"kind": kind, "client_id": client_id, **body}
-        self._append(entry)
+        line_append(self._path, json.dumps(entry, default=str).encode())
         self._waiting.append(entry)
         return entry
 
@@ -32,42 +34,28 @@ class Journal:
         return list(self._waiting)
 
     def booked(self, entries: list[Entry]) -> None:
-        """Forget entries that the database holds now; the file goes when nothing is left."""
-        self._waiting = [entry for entry in self._waiting if entry not in entries]
-        if self._waiting:
-            self._rewrite()
+        """Forget entries that the database holds now; the file goes when nothing is left.
+
+        Raises `OSError`, and then all are kept: to book one again changes nothing.
+        """
+        left = [entry for entry in self._waiting if entry not in entries]
+        if left:
+            self._rewrite(left)
         else:
             self._path.unlink(missing_ok=True)
-            self._sync_folder()
+            folder_fsync(self._path.parent)
+        self._waiting = left
 
-    def _append(self, entry: Entry) -> None:
-        is_new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            os.write(descriptor, json.dumps(entry, default=str).encode() + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if is_new:
-            self._sync_folder()
-
-    def _rewrite(self) -> None:
+    def _rewrite(self, entries: list[Entry]) -> None:
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)  # one of an older version may be open to others
         descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.writelines(json.dumps(entry, default=str) + "\n" for entry in self._waiting)
+            file.writelines(json.dumps(entry, default=str) + "\n" for entry in entries)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        folder_fsync(self._path.parent)
 
     def _read(self) -> list[Entry]:
         if not self._path.exists():

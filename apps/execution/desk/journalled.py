@@ -1,5 +1,7 @@
 """What a desk wrote down in its journal without a database: taken up at a start, booked when there is one again."""
 
+import structlog
+
 from apps.execution.desk import load
 from apps.execution.desk.adopt import Adopter
 from apps.execution.desk.core import DeskCore
@@ -10,6 +12,7 @@ from apps.execution.desk.writer import Writer
 from apps.execution.origins import Blocker
 from apps.execution.states import LEGAL, OrderState
 
+log = structlog.get_logger(__name__)
 STARTED_AGAIN = "the desk started again"
 # what may have left, and what may have been asked to go, without its answer having come down
 IN_DOUBT = frozenset({OrderState.CREATED, OrderState.SENT, OrderState.CANCELLING})
@@ -78,4 +81,7 @@ class Journalled:
             if order is not None:
                 self._writer.order(order)
         if await self._writer.flush():
-            self._core.journal.booked(waiting)
+            try:
+                self._core.journal.booked(waiting)
+            except OSError as error:
+                log.error("the journal's lines are booked, and could not be taken away", error=str(error)[:200])

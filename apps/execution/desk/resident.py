@@ -15,7 +15,7 @@ from apps.common.clocks import ClockWatch
 from apps.common.governor import Governor
 from apps.common.residents import ResidentContext
 from apps.execution import selectors
-from apps.execution.desk import deployments, load, renew, session
+from apps.execution.desk import deployments, leave, load, renew, session
 from apps.execution.desk.books import Books
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.deployed import kernels_prepare
@@ -56,7 +56,7 @@ class Desk:
             core.block(STARTING, "the books are not compared with the venue yet")
             core.spawn(self._start(parts), "start")
             await self._until_stopped(core)
-            await session.end_gracefully(parts)
+            await leave.end_gracefully(parts)
         finally:
             await self._close(parts)
         if core.failure is not None:
@@ -153,7 +153,7 @@ class Desk:
 
     async def _close(self, parts: Parts) -> None:
         core = parts.core
-        await session.tasks_end(core)
+        await leave.tasks_end(core)
         await core.broker.close()
         await core.kill.stop()
         await core.store.close()

@@ -164,8 +164,14 @@ class Sender:
                 self._tracker.move(order, OrderState.REJECTED, Origin.DESK, f"database gone: {why}")
                 self._writer.refusal(of_order(Blocker.DATABASE, order, order.detail, self._core.market_ns))
                 continue
+            try:
+                self._core.journal.add("order", order.client_id, row=rows.order_row(order))
+            except OSError as error:
+                # written nowhere, so not sent: after a crash nobody would know of it
+                log.error("order not journalled", client_id=order.client_id, error=str(error)[:200])
+                self._tracker.move(order, OrderState.REJECTED, Origin.DESK, f"database gone, and the disk: {error}")
+                continue
             order.is_journalled = True
-            self._core.journal.add("order", order.client_id, row=rows.order_row(order))
             going.append(order)
         for decision in unit.decisions:
             self._writer.decision(decision)

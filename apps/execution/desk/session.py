@@ -1,4 +1,4 @@
-"""A desk's session: its row, the private socket, upkeep, checkpoints, and the end of it."""
+"""A desk's session: its row, the private socket, upkeep and checkpoints."""
 
 import asyncio
 import time
@@ -7,34 +7,22 @@ from decimal import Decimal
 import msgspec
 import structlog
 
-from apps.common import ending
 from apps.common.checkpoints import CheckpointToSave, checkpoint_load_async, checkpoints_save_async
 from apps.common.leases import holder_name
-from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.brokers.base import StreamState, VenueFill, VenueFunding, VenueOrder
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.figures import Day
-from apps.execution.desk.model import plain
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS, DatabaseGone
 from apps.execution.origins import Blocker
-from apps.execution.states import OrderState
 from apps.market.selectors import bars_newest_open_async, bars_read_many_async
 from trader.config import config
-from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
 UPKEEP_S = 0.25
-CANCEL_S = 3.0
 MARKS_S = 5.0
 DAY_VERSION = "1"
-SETTLE_S = 1.0
-SETTLE_POLL_S = 0.01
 PRIVATE = "private socket"
-NOTHING = ("nothing rests",)
-STOPPING = Blocker.STOPPING
-# what can make an order of its own will; the writer, the private socket, stops and the sweep stay to the end
-WILFUL = ("start", "bars ", "commands", "deployments", "reversal", "reconcile", "checkpoints", "log ")
 BEGIN = """
     INSERT INTO execution_session (account_id, fence, holder, started_at, end_reason)
     VALUES (%(account_id)s, %(fence)s, %(holder)s, clock_timestamp(), '') RETURNING id
@@ -66,7 +54,7 @@ async def reconciled(core: DeskCore) -> None:
 
 
 async def private_events(parts: Parts) -> None:
-    """Book what the private socket tells, in its order; after a loss, compare with the venue."""
+    """Book what the private socket tells, in its order; after a loss or an unread row, compare with the venue."""
     while True:
         event = await parts.core.broker.next_event()
         if isinstance(event, VenueFill):
@@ -78,7 +66,8 @@ async def private_events(parts: Parts) -> None:
         elif event is StreamState.LOST:
             parts.core.block(Blocker.SOCKET_LOST, "the private socket is not connected")
         else:
-            parts.core.unblock(Blocker.SOCKET_LOST)
+            if event is StreamState.CONNECTED:
+                parts.core.unblock(Blocker.SOCKET_LOST)
             parts.reconciler.soon()
 
 
@@ -155,65 +144,3 @@ async def checkpoint_now(parts: Parts) -> None:
         await checkpoints_save_async(core.context.pool, saved, core.lease.fence)
     except DATABASE_ERRORS as error:
         log.warning("checkpoint not saved", error=str(error)[:200])
-
-
-async def end_gracefully(parts: Parts) -> None:
-    """Cancel what adds risk, keep the stops, say what rests; a desk whose lease has passed on does nothing."""
-    core = parts.core
-    if core.lease.superseded:
-        log.warning("the account has another desk: this one leaves without touching anything")
-        return
-    parts.health.set("ended", "stopped")
-    why = "failed" if core.failure is not None else "stopped"
-    core.block(STOPPING, "the desk stops")
-    await _wilful_end(core)
-    # nobody judges them again while no desk is there, and the stops that stay may close what they would reduce
-    adding = core.books.resting_unbound()
-    try:
-        async with asyncio.timeout(CANCEL_S):
-            if adding and core.failure is None:
-                await parts.canceller.cancel(adding, why="the desk stops")
-                for order in adding:
-                    await parts.tracker.wait(order, lambda one: not one.is_open, CANCEL_S)
-            await parts.writer.flush(1.0)
-            await checkpoint_now(parts)
-            await core.store.query(END, {"why": why, "id": core.session_id})
-    except (TimeoutError, DatabaseGone, VenueError, *BUS_ERRORS) as error:
-        log.warning("the end was not all written", error=repr(error)[:200])
-    resting = [
-        f"{one.market.symbol} {one.side} {plain(one.left)} {one.kind}"
-        + "".join(f" at {plain(price)}" for price in (one.trigger_price or one.price,) if price is not None)
-        + f" ({one.leg} of {one.owner})"
-        for one in core.books.open.values()
-    ]
-    log.info("desk stopped; resting at the venue", orders=resting)
-    _resting_write(core, resting)
-
-
-def _resting_write(core: DeskCore, resting: list[str]) -> None:
-    """Leave what rests at the venue for the screen of `up`, which prints it when everything has stopped."""
-    at = time.strftime("%H:%M:%S UTC", time.gmtime())
-    lines = [f"resting at the venue, account {core.account.name}, {at}:", *(f"  {one}" for one in resting or NOTHING)]
-    path = core.account.state_dir / "run" / f"resting-{core.account.id}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_suffix(".new")
-        fresh.write_text("\n".join(lines) + "\n")
-        fresh.replace(path)
-    except OSError as error:
-        log.warning("what rests at the venue could not be written for the screen", error=str(error)[:200])
-
-
-async def _wilful_end(core: DeskCore) -> None:
-    """Let what is on its way to the venue get its answer, then end whatever could make another order."""
-    until = time.monotonic() + SETTLE_S
-    while time.monotonic() < until and any(one.state is OrderState.CREATED for one in core.books.open.values()):
-        await asyncio.sleep(SETTLE_POLL_S)
-    await tasks_end(core, WILFUL)
-
-
-async def tasks_end(core: DeskCore, names: tuple[str, ...] = ("",)) -> None:
-    """End the tasks whose names begin so."""
-    left = await ending.tasks_end(task for task in core.tasks if task.get_name().startswith(names))
-    if left:
-        log.warning("parts of the desk do not end", parts=sorted(task.get_name() for task in left))

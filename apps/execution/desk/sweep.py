@@ -230,7 +230,8 @@ class Sweeper:
         sweep.seconds_left, why, reason = None, "", f"kill {sweep.scope}"
         for kind in sorted({order.market.kind for order in wanted}):
             of_kind = [order for order in wanted if order.market.kind == kind]
-            why = await self._canceller.cancel_all(kind, [one for one in of_kind if not one.is_stop], reason) or why
+            plain = [one for one in of_kind if not one.is_stop]
+            why = await self._canceller.cancel_all(kind, plain, reason, Origin.KILL) or why
             failed = await self._canceller.cancel([one for one in of_kind if one.is_stop], reason, Origin.KILL)
             why = failed[0].detail if failed else why
         return why

@@ -13,6 +13,7 @@ import msgspec
 from watchfiles import awatch
 
 from apps.common.ending import tasks_end
+from apps.common.lines import folder_fsync
 from apps.risk.killswitch.places import Engage, PlaceError, RecordBroken
 from apps.risk.killswitch.records import Record
 
@@ -147,15 +148,6 @@ class FilePlace:
             os.close(descriptor)
         fresh.replace(self.path)
         folder_fsync(self.folder)
-
-
-def folder_fsync(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _decode(raw: bytes, path: Path) -> Mapping[str, Record]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from apps.risk.killswitch.file import folder_fsync, lock_take
+from apps.common.lines import line_append
+from apps.risk.killswitch.file import lock_take
 
 LOCK_S = 0.8
 ENGAGED, RELEASED, REFUSED = "engaged", "released", "release refused"
@@ -43,15 +44,7 @@ class Journal:
         """Write one act durably."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
-            is_new = not self._path.exists()
-            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-            try:
-                os.write(descriptor, msgspec.json.encode(entry) + b"\n")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            if is_new:
-                folder_fsync(self._folder)
+            line_append(self._path, msgspec.json.encode(entry))
 
     def has_unbooked(self) -> bool:
         """Say whether the audit lacks anything. Cheap: two sizes."""

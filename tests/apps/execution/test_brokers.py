@@ -3,12 +3,14 @@
 import asyncio
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from apps.common.ending import tasks_end
 from apps.execution.brokers import _template, registry
 from apps.execution.brokers._template.adapter import TemplateBroker
-from apps.execution.brokers.base import Broker
+from apps.execution.brokers.base import Broker, StreamState
 from apps.execution.brokers.bybit.adapter import BybitBroker
 from tests.apps.execution.test_parsers import ID, LINEAR, SPOT
 
@@ -35,6 +37,23 @@ def test_a_broker_has_every_method_of_the_protocol_as_it_is_called(broker: type,
     assert own is not None, f"{broker.__name__} lacks {name}"
     assert inspect.iscoroutinefunction(own) == inspect.iscoroutinefunction(METHODS[name])
     assert shape(own) == shape(METHODS[name])
+
+
+async def test_a_row_that_cannot_be_read_is_told_and_ends_no_stream() -> None:
+    broker = BybitBroker({}, [SPOT], ID[:4], gate=None)
+    frames: asyncio.Queue = asyncio.Queue()
+    broker._client = SimpleNamespace(exchange=SimpleNamespace(frames=frames))
+    fill = {"category": "spot", "symbol": "BTCUSDT", "side": "Buy", "execId": "e", "orderId": "o", "execQty": "1",
+            "execPrice": "100", "execFee": "0.1", "execTime": "1700000000000"}  # fmt: skip
+    unread = [{**fill, "execQty": "a lot"}, {"symbol": "BTCUSDT"}, "no row at all"]
+    pump = asyncio.create_task(broker._pump())
+    frames.put_nowait(("execution", {"data": [*unread, fill]}))
+    frames.put_nowait(("execution", {"data": [{**fill, "execId": "next"}]}))
+    async with asyncio.timeout(5):
+        told = [await broker.next_event() for _ in range(5)]
+    assert told[:3] == [StreamState.UNREAD] * 3
+    assert [one.fill_id for one in told[3:]] == ["e", "next"]
+    assert await tasks_end([pump]) == set()
 
 
 def template() -> TemplateBroker:

@@ -1,5 +1,6 @@
 """A wish holds for seconds: what waited longer is refused, what was broken off is told, nothing is done twice."""
 
+import asyncio
 import secrets
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from django.utils import timezone
 from apps.execution.desk.store import DatabaseGone
 from apps.execution.models import DeskCommand
 from tests.apps.execution.living import SPOT, Living, living
-from tests.apps.execution.wishes import answered, command
+from tests.apps.execution.wishes import answered, command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
 
 __all__ = ["kill_clear"]
@@ -45,7 +46,7 @@ async def test_what_waited_while_the_desk_was_away_is_refused_in_words() -> None
         answers = [await answered(made, row) for row in old]
         assert {row.state for row in answers} == {"refused"}
         for row in answers[:3]:
-            assert "the desk was away" in row.result
+            assert "could not begin in time" in row.result
             assert row.result.endswith("ask again")
         assert "ahead of the database's clock" in answers[3].result
         assert len(made.exchange.ledger("order")) == sent
@@ -114,3 +115,19 @@ async def test_an_answer_that_finds_no_database_is_kept_and_the_wish_is_not_carr
         done = await command(made, "order", instrument_id=made.instrument(SPOT), **MARKET)
         assert (done.state, done.result) == ("done", "order filled")
         assert (len(lost), carried) == (1, ["order"])
+
+
+async def test_a_cancel_does_not_wait_for_an_order_that_hangs() -> None:
+    async with living() as made:
+        instrument = made.instrument(SPOT)
+        await limit_orders(made, SPOT, 1, price=90.0)
+        resting = next(iter(made.books.open))
+        made.exchange.fault(fault="ack_lost", path="order/create", count=1)
+        hanging = asyncio.create_task(command(made, "order", instrument_id=instrument, **MARKET))
+        await made.until(
+            lambda: [one for one in made.books.open.values() if one.state == "created"], what="the order is on its way"
+        )
+        taken_back = await command(made, "cancel", client_id=resting)
+        assert (taken_back.state, taken_back.result) == ("done", "order cancelled")
+        assert not hanging.done()
+        assert (await hanging).state == "done"

@@ -73,6 +73,36 @@ async def test_an_outage_of_any_length_is_lived_through(monkeypatch: pytest.Monk
         assert await made.rows("SELECT 1 FROM portfolio_cashmovement WHERE kind = 'adjustment'") == []
 
 
+async def test_with_the_disk_gone_too_what_adds_risk_is_cancelled_and_nothing_unwritten_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with living() as made:
+        core, instrument = made.parts.core, made.instrument(SPOT)
+        bought = await command(made, "order", instrument_id=instrument, side="buy", kind="market", quantity="5")
+        assert bought.state == "done", bought.result
+        await limit_orders(made, SPOT, 2, price=90.0)
+        await made.until(lambda: _stop(made) and not made.parts.tracker.in_flight(), what="the position is protected")
+        with gone(made, monkeypatch):
+            await made.until(lambda: "database" in core.blocks, what="the outage is noticed")
+            sent = len(made.exchange.orders_of())
+            with monkeypatch.context() as broken:
+
+                def full(*_: Any, **__: Any) -> None:
+                    raise OSError(28, "No space left on device")
+
+                broken.setattr(core.journal, "add", full)
+                await kill_engage("all", by="tester", reason="drill", flatten=True)
+                await made.until(
+                    lambda: [one.leg for one in made.books.open.values()] == ["stop"], what="what adds risk is gone"
+                )
+                await made.until(lambda: "No space left" in made.parts.flattener.why_held("all"), what="it says why")
+                assert made.books.held(instrument, "manual") > 4
+                assert len(made.exchange.orders_of()) == sent
+                assert not made.desk_task.done()
+            await made.until(lambda: not made.books.open, what="with room on the disk it closes")
+            assert made.books.is_flat(instrument, made.books.net(instrument))
+
+
 async def test_fills_found_by_asking_are_taken_without_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
     async with living() as made:
         core, instrument = made.parts.core, made.instrument(SPOT)

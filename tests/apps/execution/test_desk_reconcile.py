@@ -17,7 +17,7 @@ from apps.risk.services import kill_engage
 from apps.strategies.models import Deployment
 from apps.strategies.services import deployment_change
 from tests.apps.execution.foreign import LIMIT, MARKET, foreign_order
-from tests.apps.execution.living import SPOT, WARM, Living, living
+from tests.apps.execution.living import LINEAR, SPOT, WARM, Living, living
 from tests.apps.execution.test_desk_kill import swept
 from tests.apps.execution.wishes import command, limit_orders
 from tests.apps.risk.fixtures import kill_clear
@@ -123,6 +123,22 @@ async def test_a_graceful_end_leaves_word_of_what_rests_at_the_venue() -> None:
         assert words[0].startswith(f"resting at the venue, account {account.name}, ")
         price = f"{stop[0].trigger_price.normalize():f}"
         assert [line.partition(" at ")[2] for line in words[1:]] == [f"{price} (stop of {made.deployment})"]
+
+
+@pytest.mark.parametrize("with_foreign", [False, True])
+async def test_a_graceful_end_takes_many_orders_along_and_no_foreign_one(with_foreign: bool) -> None:
+    async with living(symbols=(LINEAR,)) as made:
+        await asyncio.gather(*(limit_orders(made, LINEAR, 1, price=80.0) for _ in range(22 if with_foreign else 40)))
+        if with_foreign:
+            await foreign_order(made, **(LIMIT | {"category": "linear", "symbol": "ETHUSDT", "price": "80"}))
+        asked = len(made.exchange.ledger("request"))
+        await made.desk_stop()
+        paths = [one["path"] for one in made.exchange.ledger("request")[asked:]]
+        assert ("/v5/order/cancel-all" in paths) is not with_foreign
+        rest, gone = ({one["order_id"]: one["link_id"] for one in made.exchange.ledger(kind)} for kind in
+                      ("order", "cancel"))  # fmt: skip
+        left = [rest[order_id] for order_id in rest.keys() - gone.keys()]
+        assert [link_id[:6] for link_id in left] == ["other-"] * with_foreign
 
 
 async def test_with_trading_off_the_desk_stays_takes_no_new_risk_and_closes_what_is_held() -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import structlog
+
 from apps.common.ending import tasks_end
 from apps.execution.brokers.base import (
     CancelResult,
@@ -28,6 +30,7 @@ from apps.execution.brokers.gate import SendGate
 from apps.execution.brokers.throttle import BeforeQuery
 from trader.core.types import VenueError
 
+log = structlog.get_logger(__name__)
 HEX = frozenset("0123456789abcdef")
 PAGES_MAX = 40
 BACK_OFF_MAX_S = 5.0
@@ -265,7 +268,10 @@ class BybitBroker:
             await asyncio.sleep(pause * (0.5 + random.random() / 2))
 
     async def _pump(self) -> None:
-        """Turn raw frames into events, in the order they came."""
+        """Turn raw frames into events, in the order they came.
+
+        A row that cannot be read may have been a fill: the desk hears of it, and asks the venue.
+        """
         exchange = self._client.exchange
         assert exchange is not None
         while True:
@@ -276,7 +282,14 @@ class BybitBroker:
             for row in message.get("data") or []:
                 self._events.put_nowait(self._event(name, row))
 
-    def _event(self, name: str, row: dict[str, Any]) -> PrivateEvent:
+    def _event(self, name: str, row: Any) -> PrivateEvent:
+        try:
+            return self._parsed(name, row)
+        except Exception:  # a venue's row may be anything; an error here would end the stream, unseen
+            log.exception("a private row cannot be read: the venue is asked", stream=name, row=str(row)[:500])
+            return StreamState.UNREAD
+
+    def _parsed(self, name: str, row: dict[str, Any]) -> PrivateEvent:
         if name == "order":
             return parsers.order_parse(row)
         if row.get("execType") == "Funding":
