@@ -76,7 +76,8 @@ def full() -> int:
 
 
 def _coverage(name: str, source: str, arguments: list[str]) -> list[str]:
-    # processes that a test starts are measured, too: `patch = ["subprocess"]` in pyproject.toml hands this on to them
+    # the workers are processes of their own: `patch = ["subprocess"]` in pyproject.toml hands this on to them. What a
+    # test starts is not measured (tests/conftest.py), so that the figures are lower bounds
     return [
         sys.executable, "-m", "coverage", "run", f"--data-file=.coverage.{name}", f"--source={source}",
         "--parallel-mode", "-m", *PYTEST[2:], *arguments,

@@ -25,8 +25,7 @@ class RunningStack:
         self.arguments = arguments
         self.folder = folder or Path(tempfile.mkdtemp(prefix="qds-"))
         self._keep = folder is not None
-        # without coverage: whole stacks are looked at from outside, and pay for it with half of their pace
-        left_out = ("DATABASE_URL", "REDIS_URL", "COVERAGE")
+        left_out = ("DATABASE_URL", "REDIS_URL")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         self.environment = inherited | FREE_PORTS | environment | {"QD_RUNTIME_STATE_DIR": str(self.folder / "state")}
         self.process: subprocess.Popen[str] | None = None

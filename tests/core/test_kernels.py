@@ -50,14 +50,9 @@ def project(tmp_path):
     return folder
 
 
-def inherited() -> dict[str, str]:
-    """The environment without coverage: the compiler is no code of ours, and twice as slow when it is measured."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-
-
 def started(project: Path, cache: Path) -> subprocess.Popen:
     root = Path(__file__).resolve().parents[2]
-    env = {**inherited(), "PYTHONPATH": f"{project}:{root}", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, "PYTHONPATH": f"{project}:{root}", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, str(project / "main.py"), str(cache)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -161,7 +156,7 @@ print(digest.hexdigest())
 
 def printed(code: str, **env: str) -> str:
     root = Path(__file__).resolve().parents[2]
-    known = {key: value for key, value in inherited().items() if key != "NUMBA_DISABLE_JIT"}
+    known = {key: value for key, value in os.environ.items() if key != "NUMBA_DISABLE_JIT"}
     full = {**known, "PYTHONPATH": str(root), **env}
     done = subprocess.run(
         [sys.executable, "-c", code], env=full, capture_output=True, text=True, timeout=300, check=False

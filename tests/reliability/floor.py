@@ -282,8 +282,8 @@ class Floor:
 
 
 def _environment_kept() -> dict[str, str]:
-    """What a floor's processes inherit. No coverage: it halves the pace, and a killed process tells nothing anyway."""
-    left_out = ("QD_", "PYTEST", "COVERAGE")
+    """What a floor's processes inherit."""
+    left_out = ("QD_", "PYTEST")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
 
 

@@ -5,7 +5,6 @@ Prices come from a file that the test makes; the market stands until the test mo
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -111,10 +110,8 @@ class Exchange:
             "--data", str(self.data), "--symbols", self.symbols, "--from", _time(self.first),
             "--to", _time(self.last), "--paused", "--limits", self.limits, "--speed", "1000",
         ]  # fmt: skip
-        # without coverage, which holds a start up by half: the exchange has tests of its own
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
         with (self.folder / "simulator.log").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=kept)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         _until_file(state / "ready.json", self.process, self.folder / "simulator.log")
 
     def stop(self) -> None:
