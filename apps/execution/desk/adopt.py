@@ -37,7 +37,12 @@ class Adopter:
         await self._core.store.write(unit, lane="book")
 
     async def from_venue(self, reports: list[VenueOrder]) -> list[DeskOrder]:
-        """Adopt orders of our prefix that nothing here knows; they belong to `unattributed`."""
+        """Adopt orders of our prefix that nothing here knows; they belong to `unattributed`.
+
+        None without a sure lease: they may be those of the desk that has it now, and what is known here is cancelled.
+        """
+        if self._core.lease.expired():
+            return []
         found = [
             self._order(report, market)
             for report in reports

@@ -60,9 +60,11 @@ async def test_without_a_sure_lease_only_what_is_known_here_is_cancelled(monkeyp
     monkeypatch.setattr(sweep_module, "AGAIN_S", 0.5)
     async with living() as made:
         await limit_orders(made, SPOT, 1, price=90.0)
-        stray = await stray_order(made)
         with monkeypatch.context() as lost:
             lost.setattr(made.parts.core.lease, "expired", lambda: True)
+            stray = await stray_order(made)
+            await made.parts.reconciler.round()
+            assert made.books.orders.get(stray) is None, "nor is it taken up, which would make it known"
             await kill_engage("all", by="tester", reason="drill")
             await swept(made, "all")
             assert resting(made) == [stray], "it may be that of the desk that has the lease now"
