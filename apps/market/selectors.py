@@ -11,6 +11,7 @@ from apps.market.errors import EpochMissing
 from apps.market.kept import kept_ids, register_kept
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
 from apps.market.providers.base import Subscription
+from apps.market.storage.gaps import gaps_async
 from apps.market.storage.prints import StoredPrint, prints_read
 from apps.market.storage.reader import (
     bars_newest_open,
@@ -36,6 +37,7 @@ __all__ = [
     "epoch_current",
     "feed_keys",
     "feed_plan",
+    "gaps_async",
     "instrument_by_slug",
     "instruments_collected",
     "instruments_kept",

@@ -125,12 +125,14 @@ class MarketSection(Section):
     ticker_ms: float = Field(1000.0, ge=10, description="The same for its figures of the day, in ms.")
     seconds: bool = Field(True, description="Build and store bars of one second too.")
     timeframes_s: list[int] = Field([300, 900, 3600, 86_400], description="Coarser bars made from minutes, in seconds.")
-    history_days: float = Field(3.0, ge=0, le=30, description="Minutes asked of a venue when a feed starts, in days.")
+    history_days: float = Field(3.0, ge=0, le=30, description="Minutes asked of a venue for a new instrument, in days.")
     keep_prints_days: int = Field(
         2, ge=1, description="Days of prints in hot storage; nothing is dropped without a lake."
     )
     keep_seconds_days: int = Field(3, ge=1, description="Days of one-second bars in hot storage.")
-    keep_minutes_days: int = Field(30, ge=1, description="Days of one-minute bars in hot storage.")
+    keep_minutes_days: int = Field(
+        30, ge=1, description="Days of one-minute bars in hot storage; a feed that was away fills them up."
+    )
     backfill_workers: int = Field(3, ge=1, le=20, description="Questions for old bars that are open at the same time.")
 
 

@@ -1,33 +1,22 @@
 """Bars without a hole: what is missing is read from storage and stepped, never decided."""
 
 import asyncio
-from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
 from apps.common.bus import BARS_KEY
 from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.deployed import Deployed
+from apps.execution.desk.holes import MISSING_MOST, Filled, Holes
 from apps.execution.desk.store import DATABASE_ERRORS
 from apps.execution.origins import Blocker
 from apps.market.events import Bar
 from apps.market.selectors import bars_read_async
 
 log = structlog.get_logger(__name__)
-MISSING_MOST = 20_000
 POSITION_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """Bars read from storage and stepped: to be recorded as late."""
-
-    deployed: Deployed
-    instrument_id: int
-    bars: np.ndarray
-    features: np.ndarray
+READ_MOST = 500  # bars that were missing at the last look: beyond, a bar that comes does not read them again
 
 
 async def stream_position(core: DeskCore, stream: str) -> str:
@@ -50,14 +39,14 @@ class BarFollower:
 
     def __init__(self, core: DeskCore) -> None:
         self._core = core
-        self.holes: set[tuple[str, int]] = set()
+        self.holes = Holes(core)
         self.filled: list[Filled] = []
 
     async def before(self, deployed: Deployed, bar: Bar) -> bool | None:
         """Return whether a bar is late, or None when it must not be stepped at all; `filled` grows by what was read.
 
         None: not of this deployment, a revision or repeat of what was stepped, or behind a hole that storage
-        cannot fill yet; the next bar tries again.
+        cannot fill yet: the next bar tries again, and `Holes.mend` beside the bars.
         """
         place = deployed.places.get(bar.instrument_id)
         if place is None or bar.open_ns <= place.newest_ns:
@@ -65,9 +54,9 @@ class BarFollower:
         if place.newest_ns and bar.open_ns > place.newest_ns + deployed.timeframe_ns:
             await self._fill(deployed, bar)
             if bar.open_ns > place.newest_ns + deployed.timeframe_ns:
-                self.holes.add((deployed.key, bar.instrument_id))
+                self.holes.note(deployed, bar.instrument_id)
                 return None
-        self.holes.discard((deployed.key, bar.instrument_id))
+        self.holes.closed(deployed, bar.instrument_id)
         closed_ns = bar.open_ns + deployed.timeframe_ns
         return bool(bar.flags & 4) or self._core.market_ns - closed_ns > deployed.timeframe_ns
 
@@ -76,6 +65,9 @@ class BarFollower:
         place = deployed.places[bar.instrument_id]
         step_ns = deployed.timeframe_ns
         start_ns = place.newest_ns + step_ns
+        wanted = (bar.open_ns - start_ns) // step_ns
+        if wanted > MISSING_MOST or self.holes.missing(deployed, bar.instrument_id) > READ_MOST:
+            return  # `Holes.mend` looks after it without reading it again for each bar
         try:
             found = await bars_read_async(
                 self._core.context.pool,
@@ -90,6 +82,5 @@ class BarFollower:
             self._core.block(Blocker.DATABASE, f"missing bars cannot be read: {error}"[:200])
             log.warning("a hole is not filled yet", deployment=deployed.key, error=str(error)[:200])
             return
-        wanted = (bar.open_ns - start_ns) // step_ns
         if len(found) == wanted:
             self.filled.append(Filled(deployed, bar.instrument_id, found, deployed.take(bar.instrument_id, found)))

@@ -69,6 +69,20 @@ class Decider:
         """What holds the bars of a timeframe up while it is held: a deployment joins between two batches."""
         return self._turns[timeframe_s]
 
+    async def mend(self) -> None:
+        """Look after holes between two batches: what fills them is stepped; after one that stays, features begin anew.
+
+        Raises `DATABASE_ERRORS`.
+        """
+        holes = self.follower.holes
+        for key in holes.due(self.deployments):
+            deployed = self.deployments[key]
+            async with self.turn(deployed.timeframe_s):
+                if key in holes.due(self.deployments):  # a bar may have filled it meanwhile
+                    self.follower.filled += await holes.mend(deployed)
+                self._late_keep()
+            self._core.wake.set()
+
     async def _batch(self, message: BarsClosed) -> None:
         step_ns = message.timeframe_s * 1_000_000_000
         for bar in message.bars:

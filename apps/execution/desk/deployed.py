@@ -22,6 +22,7 @@ from trader.core.types import StateError
 from trader.core.types.bars import bar_matrix
 
 log = structlog.get_logger(__name__)
+HISTORY_BARS = 20_000  # of a warm-up from the anchor, at most
 STAGE_SHARES = {"shadow": 0.0, "canary": 0.05, "gradual": 0.25, "full": 1.0}
 
 
@@ -115,6 +116,11 @@ class Deployed:
         if len(bars):
             place.newest_ns = int(bars["open_ns"][-1])
         return self.pipeline.warm(place.index, bar_matrix(bars))
+
+    def begin_anew(self, instrument_id: int, bars: np.ndarray) -> None:
+        """Forget an instrument's features and warm them up from these bars, as at a first start."""
+        self.pipeline.reset(self.places[instrument_id].index)
+        self.take(instrument_id, bars)
 
     def restore(self, instrument_id: int, newest_ns: int, body: bytes) -> bool:
         """Take up a checkpoint; False where it does not fit and the anchor must be warmed up from."""

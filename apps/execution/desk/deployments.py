@@ -12,7 +12,7 @@ from apps.common.errors import LogGap
 from apps.execution.desk import renew
 from apps.execution.desk.bars import stream_position
 from apps.execution.desk.core import NOT_DEPLOYMENTS
-from apps.execution.desk.deployed import Deployed, deployed_make, members
+from apps.execution.desk.deployed import HISTORY_BARS, Deployed, deployed_make, members
 from apps.execution.desk.parts import Parts
 from apps.execution.desk.store import DATABASE_ERRORS
 from apps.execution.origins import Blocker
@@ -23,7 +23,6 @@ from apps.strategies.selectors import DeploymentAtWork, deployments_at_work, dep
 
 log = structlog.get_logger(__name__)
 POLL_S = 2.0
-HISTORY_BARS = 20_000
 FAR_NS = 1 << 62
 TOPICS = ("deployments", "limits", "universes", "halts", "commands")
 
@@ -200,7 +199,10 @@ async def _catch_up_last(parts: Parts, deployed: Deployed) -> None:
 
 
 async def _step_stored(parts: Parts, deployed: Deployed, instruments: list[int], start_ns: int) -> None:
-    """Step the stored bars of several instruments from a time on, each from where it stands, up to its first hole."""
+    """Step the stored bars of several instruments from a time on, each from where it stands, up to its first hole.
+
+    A hole behind which bars are stored already is noted: nobody waits for the next one to see it.
+    """
     core = parts.core
     bars = await bars_read_many_async(
         core.context.pool, core.account.epoch_id, instruments, deployed.timeframe_s, max(start_ns, 0), FAR_NS
@@ -210,6 +212,10 @@ async def _step_stored(parts: Parts, deployed: Deployed, instruments: list[int],
         own = bars[(bars["instrument_id"] == instrument_id) & (bars["open_ns"] > newest_ns)]
         if len(own):
             deployed.take(instrument_id, own[_whole(own["open_ns"], deployed.timeframe_ns, newest_ns or None)])
+            stored_ns = int(own["open_ns"][-1])
+            if stored_ns > deployed.places[instrument_id].newest_ns:
+                deployed.given([(instrument_id, stored_ns)])
+                parts.decider.follower.holes.note(deployed, instrument_id)
 
 
 def _whole(open_ns, step_ns: int, newest_ns: int | None) -> slice:
@@ -229,7 +235,7 @@ def _warm(deployed: Deployed) -> int:
 
 
 async def follow(parts: Parts) -> None:
-    """Follow changes: told by the log topics, and looked for every 2 s in case the bus is gone."""
+    """Follow changes: told by the log topics, and looked for every 2 s in case the bus is gone; and mend holes."""
     changed = asyncio.Event()
     for topic in TOPICS:
         parts.core.spawn(_listen(parts, topic, changed), f"log {topic}")
@@ -242,9 +248,10 @@ async def follow(parts: Parts) -> None:
         changed.clear()
         try:
             await refresh(parts)
+            await parts.decider.mend()
         except DATABASE_ERRORS as error:
-            parts.core.block(Blocker.DATABASE, f"deployments and limits cannot be read: {error}"[:200])
-            log.warning("deployments and limits not read", error=str(error)[:200])
+            parts.core.block(Blocker.DATABASE, f"deployments, limits and missing bars cannot be read: {error}"[:200])
+            log.warning("deployments, limits and missing bars not read", error=str(error)[:200])
 
 
 async def _listen(parts: Parts, topic: str, changed: asyncio.Event) -> None:

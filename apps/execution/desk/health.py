@@ -123,11 +123,13 @@ class Health:
         state, why = self._shown_state()
         now = time.monotonic()
         lag_s = self.lag_s()
+        holes = self.decider.follower.holes
         core.lease.report(
             state=state,
             lag_s=round(lag_s, 3),
             why=why,
-            deployments={**core.code_blocks, **core.owner_blocks},
+            detail="; ".join(holes.words()),
+            deployments={**holes.waiting(), **core.code_blocks, **core.owner_blocks},
         )
         wire = core.decision_to_wire_ms
         messages = [
@@ -136,7 +138,7 @@ class Health:
                 DeskHealth(
                     account=core.account.id,
                     state=state,
-                    why=why,
+                    why=why or "; ".join(holes.words()),
                     lag_s=lag_s,
                     done_ns=self.done_ns,
                     decision_to_wire_ms=sorted(wire)[len(wire) * 99 // 100] if wire else None,

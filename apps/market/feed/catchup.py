@@ -18,7 +18,8 @@ from apps.market.errors import VenueRefused
 from apps.market.feed.candles import MINUTE_NS, minute_words
 from apps.market.feed.recorder import STORAGE_ERRORS, Recorder
 from apps.market.providers.base import Provider, Subscription
-from apps.market.storage.gaps import gaps_async
+from apps.market.storage.gaps import Gap, gaps_async
+from apps.market.storage.reader import bars_newest_open_async
 from trader.core.types.errors import VenueUnavailable
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ DOUBLINGS = 10  # past them a pause is at its longest; a power without end would
 QUIET_TRIES = 5  # a venue that is away for so many is no news of a span yet: the feed's state says it
 OLD_END_TRIES = 1  # older than the oldest known bar: nothing, said once more, is the beginning of its history
 UNKNOWN_TRIES = 5  # of an instrument without any known bar: it may be new, or the venue may stumble
+WAITING_MOST = 50_000  # bars that wait for storage: with more of them the venue is not asked for others
+WAIT_S = 0.05
 TOLD = 3  # unfilled spans told one by one; of more only the number
 
 
@@ -95,18 +98,34 @@ class CatchUp:
             self._put(Span(0, start_ns, end_ns, item))
 
     async def add_missing(self, items: list[Subscription], until_ns: int) -> None:
-        """Look up what storage lacks of these instruments, from the history's start to a minute, and fill it."""
-        start_ns = until_ns - min(self._history_ns, self._keep_ns)
-        start_ns -= start_ns % MINUTE_NS
+        """Look up what storage lacks of these instruments, up to a minute, and fill it.
+
+        After its oldest stored bar an instrument is to have every minute that is within the retention, however long
+        nobody collected it; before that bar, or without one, as much as the history's length.
+        """
         by_id = {item.instrument_id: item for item in items}
-        found = await gaps_async(self._pool, self._epoch_id, list(by_id), 60, start_ns, until_ns)
-        lacks_start = {instrument_id: gap_end for instrument_id, gap_start, gap_end in found if gap_start == start_ns}
-        for instrument_id in by_id:
-            stored_ns = lacks_start.get(instrument_id, start_ns)
-            if stored_ns < until_ns:
-                self._known(instrument_id, stored_ns)
-        for instrument_id, gap_start, gap_end in found:
-            self.add(by_id[instrument_id], gap_start, gap_end)
+        edge_ns = until_ns - self._keep_ns
+        edge_ns -= edge_ns % MINUTE_NS
+        newest = await bars_newest_open_async(self._pool, self._epoch_id, list(by_id), 60)
+        found = await gaps_async(self._pool, self._epoch_id, list(by_id), 60, edge_ns, until_ns)
+        for instrument_id in by_id.keys() - {gap[0] for gap in found if gap[1] == edge_ns}:
+            self._known(instrument_id, edge_ns)
+        for gap in found:
+            instrument_id, start_ns, end_ns = gap
+            if start_ns == edge_ns:
+                start_ns = self._first(gap, newest.get(instrument_id), until_ns)
+            self.add(by_id[instrument_id], start_ns, end_ns)
+
+    def _first(self, gap: Gap, newest_ns: int | None, until_ns: int) -> int:
+        """Where to begin with what is missing from the retention's edge on: it may be older than all that is known."""
+        instrument_id, edge_ns, gap_end = gap
+        if newest_ns is not None and newest_ns < edge_ns:
+            self._known(instrument_id, newest_ns)
+            return edge_ns
+        if gap_end < until_ns:
+            self._known(instrument_id, gap_end)
+        start_ns = until_ns - min(self._history_ns, self._keep_ns)
+        return start_ns - start_ns % MINUTE_NS
 
     async def run(self) -> None:
         """Work for ever; one of several."""
@@ -124,6 +143,8 @@ class CatchUp:
     async def _fill(self, span: Span) -> None:
         if span.item.instrument_id in self._gone:
             return
+        while self._recorder.filled_waiting() > WAITING_MOST:
+            await asyncio.sleep(WAIT_S)
         # asked again for what may not be there, it is asked for all of it: an answer tells of bars further back, too
         page_ns = span.end_ns - span.start_ns if span.empties else PAGE * MINUTE_NS
         page_start = max(span.start_ns, span.end_ns - page_ns)

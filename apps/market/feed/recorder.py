@@ -27,6 +27,7 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 GATHER_S = 0.001  # confirmations of one minute arrive within it, and go as one batch
 STEP_BACK_S = 0.1  # longest wait of others for minutes on their way
 PER_MESSAGE = 200
+COARSE_SPAN_NS = 2 * 86_400 * SECOND_NS  # of minutes read at once for coarser bars
 STORAGE_ERRORS = (DatabaseError, PoolTimeout, OSError, TimeoutError)
 FIELDS = tuple(BAR_DTYPE.names or ())
 
@@ -74,6 +75,10 @@ class Recorder:
         """Take bars in as rows, as a back-fill and coarser timeframes have them; they go by `run_filled`."""
         if len(bars):
             self._filled.add(timeframe_s, bars)
+
+    def filled_waiting(self) -> int:
+        """How many rows wait to be stored: who adds many looks at it first, for past a limit the oldest are dropped."""
+        return self._filled.bars
 
     async def drained(self) -> None:
         """Return when nothing waits to be stored or sent."""
@@ -208,6 +213,11 @@ class Recorder:
                 self._wake_coarse.set()
 
     async def _derive(self, timeframe_s: int, buckets: set[Bucket]) -> None:
+        edge_ns = max(opened for _, opened in buckets) - COARSE_SPAN_NS
+        if older := {bucket for bucket in buckets if bucket[1] < edge_ns}:  # of a long back-fill: a part at a time
+            self._dirty[timeframe_s] |= older
+            self._wake_coarse.set()
+            buckets -= older
         instruments = sorted({instrument for instrument, _ in buckets})
         opens = [opened for _, opened in buckets]
         try:

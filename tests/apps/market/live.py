@@ -50,16 +50,21 @@ class Faults(FrameWatch):
 
 @asynccontextmanager
 async def market_running(
-    folder: Path, *, paused: bool = True, speed: float = 1.0, port: int = 0
+    folder: Path, *, paused: bool = True, speed: float = 1.0, port: int = 0, ago_ns: int = 0
 ) -> AsyncIterator[PublicHalf]:
-    """Serve a synthetic market that stands at a whole minute plus five seconds until the test moves it."""
-    start_ns = time.time_ns() // MINUTE_NS * MINUTE_NS + 5_000_000_000
+    """Serve a synthetic market that stands at a whole minute plus five seconds until the test moves it.
+
+    `ago_ns`: so long before now; what is kept of it in the folder is taken up by the next one that starts there.
+    """
+    start_ns = (time.time_ns() - ago_ns) // MINUTE_NS * MINUTE_NS + 5_000_000_000
     clock = MarketClock(start_ns, mode="synthetic", speed=speed, paused=paused)
     faults = Faults()
-    half = PublicHalf(SyntheticMarket(7, start_ns, folder), clock, faults)
+    market = SyntheticMarket(7, start_ns, folder)
+    half = PublicHalf(market, clock, faults)
     async with asyncio.timeout(TEST_S), running(half, port):
         half.faults = faults
         yield half
+    market.save(clock.market_ns())
 
 
 def venue_seed(half: PublicHalf, listed: list | None = None, code: str = "bybit-sim") -> Venue:

@@ -46,10 +46,14 @@ class Stored:
 
     def __init__(self) -> None:
         self.opens: list[int] = []
+        self.waiting = 0
 
     def add_rows(self, timeframe_s, bars) -> None:
         assert timeframe_s == 60
         self.opens += bars["open_ns"].tolist()
+
+    def filled_waiting(self) -> int:
+        return self.waiting
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +65,9 @@ def quick(monkeypatch) -> None:
 
 
 @asynccontextmanager
-async def _working(venue: Venue, stored: Stored):
-    catchup = CatchUp(provider=venue, recorder=stored, pool=None, epoch_id=1, history_ns=DAY_NS, keep_ns=30 * DAY_NS)
+async def _working(venue: Venue, stored: Stored, keep_days: int = 30):
+    keep_ns = keep_days * DAY_NS
+    catchup = CatchUp(provider=venue, recorder=stored, pool=None, epoch_id=1, history_ns=DAY_NS, keep_ns=keep_ns)
     task = asyncio.create_task(catchup.run())
     yield catchup
     assert not task.done()
@@ -242,3 +247,47 @@ async def test_what_is_missing_after_a_stored_bar_is_a_hole_and_before_the_oldes
         await catchup.add_missing([BITCOIN], BASE_NS + 5 * MINUTE_NS)
         await until(lambda: catchup.open == catchup.unfilled == 1 and len(venue.asked) > 5)
         assert "22:17 to 2023-11-14 22:19 is missing" in catchup.words()[0]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("hot_bars_emptied")
+@pytest.mark.parametrize(
+    ("stored_minutes", "keep_days", "first"),
+    [
+        ([0, 1, 2], 30, 3),  # days away: everything since the newest stored bar, far beyond a new one's history
+        ([0, 1, 2, 7190], 30, 3),  # a feed before this one was stopped while it filled, newest first
+        ([0, 1, 2], 2, 4 * 1440),  # older than the retention: from its edge on
+    ],
+)
+async def test_what_was_missed_is_asked_for_however_long_nobody_collected_it(
+    dsn, monkeypatch, stored_minutes: list[int], keep_days: int, first: int
+) -> None:
+    def store() -> None:
+        bars = minutes_make(BITCOIN.instrument_id, 7200, BASE_NS)
+        bars_write(epoch_id=1, timeframe_s=60, bars=bars[stored_minutes])
+
+    await asyncio.to_thread(in_thread, store)
+    venue, stored, until_ns = Venue(), Stored(), BASE_NS + 6 * DAY_NS
+    venue.left_out = set(_opens(7300))
+    async with (
+        psycopg_pool.AsyncConnectionPool(dsn, open=False) as pool,
+        _working(venue, stored, keep_days) as catchup,
+    ):
+        monkeypatch.setattr(catchup, "_pool", pool)
+        await catchup.add_missing([BITCOIN, ETHER], until_ns)
+        await until(lambda: catchup.open == catchup.unfilled == 2)  # the minute that the venue leaves out of each
+    missed = sorted(set(range(first, 6 * 1440)) - {*stored_minutes, 7300})
+    new = sorted(set(range(5 * 1440, 6 * 1440)) - {7300})
+    assert sorted(stored.opens) == sorted(_opens(*missed) + (_opens(*new)))
+
+
+async def test_the_venue_is_not_asked_for_more_than_storage_takes() -> None:
+    venue, stored = Venue(), Stored()
+    stored.waiting = catchup_module.WAITING_MOST + 1
+    async with _working(venue, stored) as catchup:
+        catchup.add(BITCOIN, *_opens(0, 3))
+        await asyncio.sleep(3 * catchup_module.WAIT_S)
+        assert (venue.asked, catchup.open) == ([], 1)
+        stored.waiting = 0
+        await until(lambda: catchup.open == 0)
+        assert stored.opens == _opens(0, 1, 2)

@@ -17,7 +17,8 @@ from apps.market.feed import recorder as recorder_module
 from apps.market.feed.candles import ClosedBar
 from apps.market.feed.recorder import Recorder
 from apps.market.storage.reader import bars_read_async
-from tests.apps.market.factories import BASE_NS, MINUTE_NS
+from apps.market.storage.rows import BACKFILLED
+from tests.apps.market.factories import BASE_NS, MINUTE_NS, minutes_make
 from tests.apps.market.live import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hot_bars_emptied")]
@@ -200,3 +201,21 @@ async def test_the_real_bus_takes_what_the_recorder_sends() -> None:
     await bus.bars_add("golden.60", message)
     assert await bus.redis.xlen("qd:bars:golden.60") == before + 1
     await bus.close()
+
+
+async def test_coarser_bars_of_a_long_back_fill_are_made_a_part_at_a_time(recording, monkeypatch) -> None:
+    recorder, pool, *_ = recording
+    span_ns, asked = recorder_module.COARSE_SPAN_NS, []
+    read = recorder_module.bars_read_many_async
+
+    async def measured(lent, epoch_id, instruments, timeframe_s, start_ns, end_ns):
+        asked.append(end_ns - start_ns)
+        return await read(lent, epoch_id, instruments, timeframe_s, start_ns, end_ns)
+
+    monkeypatch.setattr(recorder_module, "bars_read_many_async", measured)
+    first_ns, minutes = BASE_NS - BASE_NS % (5 * MINUTE_NS), 5 * 1440
+    recorder.add_rows(60, minutes_make(7, minutes, first_ns, flags=BACKFILLED))
+    await until(lambda: recorder.stored == minutes + minutes // 5)
+    stored = await bars_read_async(pool, 1, 7, 300, first_ns, first_ns + minutes * MINUTE_NS, limit=10_000)
+    assert len(stored) == minutes // 5
+    assert max(asked) <= span_ns + 300_000_000_000
