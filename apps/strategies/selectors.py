@@ -99,7 +99,7 @@ def deployments_of_keys(keys: Collection[str]) -> list[DeploymentAtWork]:
 
 
 def deployments_blocked() -> dict[str, str]:
-    """Return the running deployments that take no new risk, each with the words its desk has for it."""
+    """Return the deployments that take no new risk, or none in some instruments, with the words their desks have."""
     found: dict[str, str] = {}
     for meta in Lease.objects.filter(kind="desk", expires_at__gt=Now()).values_list("meta", flat=True):
         found |= meta.get("deployments") or {}

@@ -83,4 +83,4 @@ class BarFollower:
             log.warning("a hole is not filled yet", deployment=deployed.key, error=str(error)[:200])
             return
         if len(found) == wanted:
-            self.filled.append(Filled(deployed, bar.instrument_id, found, deployed.take(bar.instrument_id, found)))
+            self.filled += self.holes.fill(deployed, bar.instrument_id, found)

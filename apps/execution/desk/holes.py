@@ -17,7 +17,8 @@ from apps.execution.desk.deployed import HISTORY_BARS, Deployed
 from apps.market.selectors import bars_read_many_async, gaps_async
 
 log = structlog.get_logger(__name__)
-MISSING_MOST = 20_000  # bars that are stepped one by one, each with its row, when a hole is filled
+MISSING_MOST = 20_000  # bars of an instrument that are stepped to fill a hole while a desk runs
+RECORDED_MOST = 1_000  # of them that are recorded, each with its row; of a longer hole none is, as at a start
 WAIT_S = 60.0  # a hole that has not become smaller for so long is not waited for
 LONGEST_S = 600.0  # nor is one, however it shrinks, for longer than this
 PAUSE_SHARE = 0.1  # of a hole's age between two looks
@@ -161,6 +162,15 @@ class Holes:
             await asyncio.sleep(0)  # thousands of bars each: sockets have their turn in between
         return filled
 
+    def fill(self, deployed: Deployed, instrument_id: int, bars: np.ndarray) -> list[Filled]:
+        """Step the bars that fill a hole; returns those to be recorded as late."""
+        features = deployed.take(instrument_id, bars)
+        if len(bars) <= RECORDED_MOST:
+            return [Filled(deployed, instrument_id, bars, features)]
+        symbol = deployed.places[instrument_id].market.symbol
+        log.info("missing bars are caught up", deployment=deployed.key, symbol=symbol, bars=len(bars))
+        return []
+
     def _judge(self, deployed: Deployed, instrument_id: int, gaps: list[tuple[int, int]]) -> Span | None:
         """Return what is to be stepped of an instrument now; None while its hole is waited for."""
         place, step_ns = deployed.places[instrument_id], deployed.timeframe_ns
@@ -190,7 +200,7 @@ class Holes:
         """Step a span's bars; what was filled is to be recorded, a warm-up is not."""
         self.closed(deployed, span.instrument_id)
         if not span.anew:
-            return [Filled(deployed, span.instrument_id, bars, deployed.take(span.instrument_id, bars))]
+            return self.fill(deployed, span.instrument_id, bars)
         deployed.begin_anew(span.instrument_id, bars)
         words = f"{span.anew}: features began anew with {_time(span.start_ns)}"
         log.error("features begin anew after missing bars", deployment=deployed.key, why=words, bars=len(bars))

@@ -104,6 +104,7 @@ async def test_a_hole_that_stays_begins_the_features_anew_and_what_is_held_is_le
 async def test_a_hole_that_is_filled_leaves_no_trace_and_one_of_too_many_bars_begins_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    late = "SELECT count(*) FROM strategies_decision WHERE outcome = 'late'"
     async with living(minutes=WARM + 110) as made:
         await made.minutes(WARM + 5)
         instrument, lost = await passed_without_desk(made)
@@ -121,8 +122,7 @@ async def test_a_hole_that_is_filled_leaves_no_trace_and_one_of_too_many_bars_be
         stored = await sync_to_async(bars_read)(made.epoch_id, instrument, 60, 0, 1 << 62, limit=1000)
         assert deployed.pipeline.snapshot(place.index) == state_after(made, stored)
         await made.parts.writer.flush()
-        late = await made.rows("SELECT count(*) FROM strategies_decision WHERE outcome = 'late'")
-        assert late == [(AWAY - LOST[0] + 1,)]
+        assert await made.rows(late) == [(AWAY - LOST[0] + 1,)]
         await made.minutes(AWAY + 1)
         assert told(made)["detail"] == ""
 
@@ -138,6 +138,15 @@ async def test_a_hole_that_is_filled_leaves_no_trace_and_one_of_too_many_bars_be
         assert deployed.pipeline.snapshot(place.index) == state_after(
             made, newest[-deployed.pipeline.bars_taken(place.index) :]
         )
+
+        monkeypatch.setattr(bars, "MISSING_MOST", 20)
+        monkeypatch.setattr(holes, "RECORDED_MOST", 5)
+        async with made.parts.decider.turn(60):
+            place.newest_ns -= 10 * MINUTE_NS
+        await made.minutes(AWAY + 4)  # filled by the bar itself, which is decided
+        assert place.newest_ns == START_NS + (AWAY + 4) * MINUTE_NS
+        await made.parts.writer.flush()
+        assert await made.rows(late) == [(AWAY - LOST[0] + 1,)]
 
 
 def test_a_hole_is_waited_for_while_it_shrinks_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
