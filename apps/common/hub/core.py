@@ -66,7 +66,12 @@ class Hub:
 
     async def subscribe(self, client: Client, topics: Iterable[str], since: dict[str, int] | None = None) -> None:
         """Add topics; what may not be seen or does not exist is answered with a reason."""
-        allowed = [topic for topic in dict.fromkeys(topics) if self._allowed(client, topic)]
+        allowed: list[str] = []
+        taken = client.topics  # grows with each that is allowed: one message may name thousands
+        for topic in dict.fromkeys(topics):
+            if self._allowed(client, topic, taken):
+                allowed.append(topic)
+                taken.add(topic)
         await self.states.subscribe(client, [topic for topic in allowed if hub_topic(topic).kind == "state"])
         await self.logs.subscribe(client, [topic for topic in allowed if hub_topic(topic).kind == "log"], since or {})
 
@@ -74,7 +79,7 @@ class Hub:
         """Take topics away."""
         self._drop(client, list(topics))
 
-    def _allowed(self, client: Client, topic: str) -> bool:
+    def _allowed(self, client: Client, topic: str, taken: set[str]) -> bool:
         try:
             needed = hub_topic(topic).permission
         except TopicUnknown as error:
@@ -83,7 +88,7 @@ class Hub:
         if not user_may(client.user, needed):
             self.room.refuse(client, topic, f"this needs the role {needed}")
             return False
-        if client.topics >= config.hub.topics_per_client:
+        if topic not in taken and len(taken) >= config.hub.topics_per_client:
             self.room.refuse(client, topic, f"{config.hub.topics_per_client} topics at most")
             return False
         return True

@@ -24,9 +24,9 @@ class Client:
     stuck_since: float | None = None
 
     @property
-    def topics(self) -> int:
-        """Return how many topics it has."""
-        return len(self.states) + len(self.logs) + len(self.behind - set(self.logs))
+    def topics(self) -> set[str]:
+        """Return the names of the topics it has, in a set of the caller's own."""
+        return {*self.states, *self.logs, *self.behind}
 
 
 @dataclass(eq=False)

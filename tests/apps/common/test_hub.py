@@ -133,12 +133,18 @@ async def test_what_may_not_be_seen_is_refused_with_the_reason(hub):
     assert admin.refused == {}
 
 
-async def test_more_topics_than_allowed_are_refused(hub, monkeypatch):
+async def test_more_topics_than_allowed_are_refused_in_one_message_and_in_several(hub):
     browser = Browser()
     client = hub.join(VIEWER, browser)
-    await hub.subscribe(client, [f"test.price.{i}" for i in range(400)])
-    await hub.subscribe(client, ["test.price.400"])
-    assert browser.refused == {"test.price.400": "400 topics at most"}
+    await hub.subscribe(client, [*(f"test.price.{i}" for i in range(402)), "test.notes"])
+    too_many = dict.fromkeys(["test.price.400", "test.price.401", "test.notes"], "400 topics at most")
+    assert browser.refused == too_many
+    assert client.topics == {f"test.price.{i}" for i in range(400)}
+    await hub.subscribe(client, ["test.price.402", "test.price.7"])
+    assert browser.refused == {**too_many, "test.price.402": "400 topics at most"}, "what it has is not counted twice"
+    hub.unsubscribe(client, ["test.price.7"])
+    await hub.subscribe(client, ["test.notes", "test.price.7"])
+    assert client.topics == {"test.notes", *(f"test.price.{i}" for i in range(400) if i != 7)}
 
 
 # Log topics
