@@ -48,6 +48,7 @@ class LogFeed:
     ring: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=RING))
     unsent_from: int = 0  # first number of the ring that waits for the next frame; 0 when none does
     filling: bool = False
+    look_again: bool = False  # something was heard during a look at the stream: its answer may lack that
     parked: str = ""  # why messages cannot be read; empty when they can
 
     def add(self, number: int, part: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 
-from apps.common.bus import LOG_KEY, stream_last
+from apps.common.bus import LOG_KEY, Backoff, stream_last
 from apps.common.errors import CommonError
 from apps.common.hub.feeds import Client, LogFeed, frame_after
 from apps.common.hub.frames import Frame, log_part, parts_frame
@@ -93,6 +93,8 @@ class Logs:
             return
         if feed.last is None:
             feed.last = last
+            if feed.look_again:
+                self._fill_begin(feed)
 
     async def _parts_after(self, feed: LogFeed, since: int) -> list[bytes] | None:
         """Return the deltas behind `since`, from memory or the stream; None when they cannot be had."""
@@ -139,11 +141,13 @@ class Logs:
     def heard(self, topic: str, number: int, data: bytes) -> None:
         """Take a delta. One that was heard before is left out; a hole is read from the stream first."""
         feed = self.feeds.get(topic)
-        if feed is None or feed.last is None or feed.filling or number <= feed.last:
+        if feed is None:
             return
-        if number > feed.last + 1:
+        if feed.filling or feed.last is None:
+            feed.look_again = True  # the stream has it
+        elif number > feed.last + 1:
             self._fill_begin(feed)
-        else:
+        elif number > feed.last:
             self._add(feed, number, data)
 
     def connected(self) -> None:
@@ -151,7 +155,9 @@ class Logs:
         for feed in self.feeds.values():
             if feed.last is None:
                 self.room.spawn(self._begin_late(feed))
-            elif not feed.filling:
+            elif feed.filling:
+                feed.look_again = True
+            else:
                 self._fill_begin(feed)
 
     async def _begin_late(self, feed: LogFeed) -> None:
@@ -197,29 +203,40 @@ class Logs:
         self.room.spawn(self._fill(feed))
 
     async def _fill(self, feed: LogFeed) -> None:
-        """Read what was missed from the stream; where it is gone, everyone gets a snapshot."""
-        key = LOG_KEY + feed.name
+        """Read what was missed from the stream, until nothing was heard during the last look.
+
+        What is heard during a look is not in its answer, and on a quiet topic no later delta would show the hole.
+        A look that fails is tried again: the ear may have kept its connection, and then nobody else begins anew.
+        """
+        backoff = Backoff()
         try:
-            while feed.last is not None and not feed.parked:
-                found = await self.room.redis.xrange(key, f"{feed.last + 1}-0", "+", count=FILL_COUNT)
-                if not found:
-                    await self._check_end(feed, key)
+            while feed.last is not None and not feed.parked and self.feeds.get(feed.name) is feed:
+                feed.look_again = False
+                try:
+                    has_moved = await self._look(feed, feed.last)
+                except BUS_ERRORS as error:
+                    logger.warning("log %s is filled when the bus is back: %s", feed.name, error)
+                    await backoff.wait()
+                    continue
+                if not (has_moved or feed.look_again):
                     break
-                if _number(found[0][0]) != feed.last + 1 or len(found) == FILL_COUNT:
-                    self._hole(feed, await stream_last(self.room.redis, key))
-                    break
-                for entry, fields in found:
-                    self._add(feed, _number(entry), fields[b"m"])
-        except BUS_ERRORS as error:
-            logger.warning("log %s is filled when the bus is back: %s", feed.name, error)
         finally:
             feed.filling = False
 
-    async def _check_end(self, feed: LogFeed, key: str) -> None:
-        """A stream that ends before us was made anew, from a restored database: begin again with it."""
-        last = await stream_last(self.room.redis, key)
-        if 0 < last < (feed.last or 0):
-            self._hole(feed, last)
+    async def _look(self, feed: LogFeed, last: int) -> bool:
+        """Add what the stream holds after the last delta, or go on behind a hole; False when there is neither."""
+        key = LOG_KEY + feed.name
+        found = await self.room.redis.xrange(key, f"{last + 1}-0", "+", count=FILL_COUNT)
+        if found and _number(found[0][0]) == last + 1 and len(found) < FILL_COUNT:
+            for entry, fields in found:
+                self._add(feed, _number(entry), fields[b"m"])
+            return True
+        newest = await stream_last(self.room.redis, key)
+        # a stream that ends before us was made anew, from a restored database: begin again with it
+        if found or 0 < newest < last:
+            self._hole(feed, newest)
+            return True
+        return False
 
     def _hole(self, feed: LogFeed, last: int) -> None:
         logger.warning("log %s goes on at %s, not after %s: sending snapshots", feed.name, last, feed.last)

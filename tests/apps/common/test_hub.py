@@ -227,6 +227,54 @@ async def test_a_hole_that_the_stream_lost_too_ends_in_a_snapshot(hub, relay, bu
     assert browser.snapshots == 2
 
 
+def answer_late(hub, monkeypatch, answer, error=None):
+    """Let the bus's next answer be overtaken by a delta: written and heard after it was given, before it arrives.
+
+    With an `error` it does not arrive at all. Returns the numbers that are heard.
+    """
+    asked, hear, heard = getattr(hub.room.redis, answer), hub.logs.heard, []
+
+    async def answered_late(*arguments, **options):
+        found = await asked(*arguments, **options)
+        if not heard:
+            await write(1, "in between")
+            await until(lambda: heard)
+            if error is not None:
+                raise error
+        return found
+
+    def listened(topic, number, data):
+        heard.append(number)
+        hear(topic, number, data)
+
+    monkeypatch.setattr(hub.logs, "heard", listened)
+    monkeypatch.setattr(hub.room.redis, answer, answered_late)
+    return heard
+
+
+@pytest.mark.parametrize("error", [None, ConnectionError("reset by peer")])
+@pytest.mark.parametrize("answer", ["xrange", "xrevrange"])  # what follows, and then where the stream ends
+async def test_a_delta_heard_while_the_stream_is_looked_at_is_not_lost(hub, relay, monkeypatch, answer, error):
+    browser = Browser()
+    await hub.subscribe(hub.join(VIEWER, browser), ["test.notes"])
+    await until(lambda: browser.snapshots == 1)
+    heard = answer_late(hub, monkeypatch, answer, error)
+    hub.logs.connected()
+    await until(lambda: heard)
+    await shows_the_truth(browser)
+    assert (heard, browser.shown, browser.snapshots) == ([1], {1: "in between"}, 1)
+
+
+async def test_a_delta_heard_while_a_topic_begins_is_not_lost(hub, relay, monkeypatch):
+    await until(lambda: "qd:hub" in hub.listener._confirmed)
+    heard = answer_late(hub, monkeypatch, "xrevrange")
+    back = Browser()
+    back.numbers["test.notes"] = 0
+    await hub.subscribe(hub.join(VIEWER, back), ["test.notes"], {"test.notes": 0})
+    await shows_the_truth(back)
+    assert (heard, back.shown, back.snapshots) == ([1], {1: "in between"}, 0)
+
+
 async def test_a_browser_that_falls_behind_gets_one_snapshot_and_no_queue(hub, relay, monkeypatch):
     slow = Browser(slow=True)
     client = hub.join(VIEWER, slow)
