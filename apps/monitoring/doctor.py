@@ -63,7 +63,7 @@ def _kill_switch() -> Iterator[Finding]:
         elif state.state == "engaged":
             yield Finding(name, WARN, f"engaged: {state.why}", "release it when it is safe to go on")
         else:
-            fix = "bring back the record that is named; or engage and release, which writes all three"
+            fix = "bring back the server that is named, and it clears by itself; of a lost record it says what to do"
             yield Finding(name, BAD, f"unclear, so new risk is blocked: {state.why}", fix)
 
 

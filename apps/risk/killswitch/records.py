@@ -14,6 +14,7 @@ PLACES = ("database", "bus", "file")
 PLACE_NAMES = {"database": "the database", "bus": "the bus", "file": "the local file"}
 CLEAR, ENGAGED, UNCLEAR = "clear", "engaged", "unclear"
 SCOPE_MAX = 80
+RELEASE = "manage.py kill --release --user NAME --reason WHY"
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,17 +104,26 @@ def _combine_scope(scope: str, readings: Mapping[str, Reading | None]) -> ScopeS
         return ScopeState(ENGAGED, f"kill switch engaged for {scope_words(scope)} by {newest.by or 'unknown'}", newest)
     for place in PLACES:
         if place not in held:
-            return ScopeState(UNCLEAR, _missing_words(place, readings.get(place), scope))
+            return ScopeState(UNCLEAR, _missing_words(place, scope, held, readings))
     return ScopeState(CLEAR, "", max(held.values(), key=lambda record: record.rank))
 
 
-def _missing_words(place: str, reading: Reading | None, scope: str) -> str:
-    name = PLACE_NAMES[place]
+def _missing_words(place: str, scope: str, held: Mapping[str, Record], readings: Mapping[str, Reading | None]) -> str:
+    """Say what a place lacks, and what brings it back. A server that is away needs no words: its return ends it."""
+    name, reading = PLACE_NAMES[place], readings.get(place)
     if reading is None:
         return f"{name} has not been read yet"
     if reading.records is None:
-        return f"{name} cannot be read: {reading.why}"
-    return f"{name} holds no kill switch record for {scope_words(scope)}"
+        words = f"{name} cannot be read: {reading.why}"
+        return f"{words}. A release writes it anew: {RELEASE}, --scope where it names one" if reading.broken else words
+    words = f"{name} holds no kill switch record for {scope_words(scope)}"
+    release = f"release it: {RELEASE}{'' if scope == ALL else f' --scope {scope}'}, or engage and release on a page"
+    best = _strongest(list(held.values())) if held else None
+    if best is not None and _may_copy(place, best, held, readings, host_start=False):
+        return f"{words}. A desk that runs copies it there; without one, {release}"
+    if best is not None and _may_copy(place, best, held, readings, host_start=True):
+        return f"{words}. Restart this host's worker, or {release}"
+    return f"{words}. To go on, {release}"
 
 
 def records_of(scope: str, readings: Mapping[str, Reading | None]) -> dict[str, Record]:

@@ -272,7 +272,8 @@ def test_missing_record_blocks_and_is_shown_without_a_release(trader):
     kept_forget()
     view = kill_view()
     assert not view.items
-    assert "local file" in view.unclear
+    assert "the local file holds no kill switch record for everything" in view.unclear
+    assert "release it: manage.py kill --release --user NAME --reason WHY" in view.unclear
     html = trader.get("/").content.decode()
     assert "No new risk:" in html
     assert "data-release" not in html

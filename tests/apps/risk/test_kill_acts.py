@@ -1,9 +1,12 @@
 """What people do with the kill switch: done at once, journalled, in the audit and on the log topic once."""
 
 import asyncio
+import contextlib
 
 import psycopg
 import pytest
+import redis
+from django.conf import settings
 from django.db import DatabaseError
 
 from apps.common.models import AuditEntry
@@ -12,8 +15,12 @@ from apps.risk import selectors, services
 from apps.risk.events import KillChanged
 from apps.risk.killswitch import acts
 from apps.risk.killswitch.journal import ENGAGED, Journal, entry_new
-from apps.risk.killswitch.records import CLEAR, UNCLEAR
+from apps.risk.killswitch.overview import kept_forget
+from apps.risk.killswitch.records import CLEAR, PLACE_NAMES, PLACES, UNCLEAR
+from apps.risk.killswitch.switch import host_start, in_own_loop
+from apps.risk.models import KillRecord
 from tests.apps.risk.fixtures import kill_wipe
+from trader.config import config
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,6 +106,58 @@ def test_states_of_a_page_say_what_is_missing():
     state = selectors.kill_states()["all"]
     assert state.state == UNCLEAR
     assert "holds no kill switch record" in state.why
+
+
+def record_lose(place: str) -> None:
+    """Lose what one place holds, as a table emptied, a bus without its file or a file removed does."""
+    if place == "database":
+        KillRecord.objects.all().delete()
+    elif place == "bus":
+        with redis.Redis.from_url(settings.REDIS_URL) as client:
+            client.delete("qd:kill")
+    else:
+        (config.runtime.state_dir / "kill" / "kill.json").unlink()
+    kept_forget()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_record_that_was_lost_is_mended_by_the_release_that_its_words_name(kill_clear, place):
+    record_lose(place)
+    state = selectors.kill_states()["all"]
+    assert state.state == UNCLEAR
+    assert state.why.startswith(f"{PLACE_NAMES[place]} holds no kill switch record for everything")
+    assert "manage.py kill --release --user NAME --reason WHY" in state.why
+    services.kill_release_sync("all", "ann", "looked why it was lost")
+    assert selectors.kill_states()["all"].state == CLEAR
+
+
+@pytest.mark.parametrize(("place", "mends"), [("database", False), ("bus", False), ("file", True)])
+def test_a_start_of_the_host_mends_what_the_words_say_and_nothing_else(kill_clear, place, mends):
+    record_lose(place)
+    assert ("Restart this host's worker" in selectors.kill_states()["all"].why) is mends
+    in_own_loop(host_start)
+    kept_forget()
+    assert (selectors.kill_states()["all"].state == CLEAR) is mends
+
+
+@pytest.mark.parametrize(("place", "mends"), [("database", False), ("bus", True), ("file", False)])
+def test_a_desk_that_runs_mends_what_the_words_say_and_nothing_else(kill_clear, place, mends):
+    record_lose(place)
+    assert ("A desk that runs copies it there" in selectors.kill_states()["all"].why) is mends
+
+    async def verdict() -> str:
+        reader = selectors.KillReader()
+        await reader.start()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(30 if mends else 4 * config.kill.mirror_after_s):
+                    while reader.verdict().state != CLEAR:
+                        await asyncio.sleep(0.02)
+            return reader.verdict().state
+        finally:
+            await reader.stop()
+
+    assert (asyncio.run(verdict()) == CLEAR) is mends
 
 
 def test_states_of_a_page_follow_at_once(kill_clear):

@@ -195,7 +195,42 @@ def test_words_name_the_place_and_the_scope():
     states = combine({**alike(CLEAR, 1), "bus": Reading(None, 0, "connection refused")})
     assert states[ALL].state == UNCLEAR
     assert states[ALL].why == "the bus cannot be read: connection refused"
-    assert "the local file holds no kill switch record" in combine({**alike(CLEAR, 1), "file": reading()})[ALL].why
+
+
+RELEASE = "manage.py kill --release --user NAME --reason WHY"
+
+
+@pytest.mark.parametrize(
+    ("given_readings", "fix"),
+    [
+        ({**alike(CLEAR, 1), "bus": reading()}, "A desk that runs copies it there; without one, rel"),
+        ({**alike(CLEAR, 1), "bus": reading(), "file": reading(all=(CLEAR, 2))}, "To go on, release it"),
+        ({**alike(CLEAR, 1), "file": reading()}, "Restart this host's worker, or release it"),
+        ({**alike(CLEAR, 1), "file": reading(), "bus": reading(all=(CLEAR, 2))}, "To go on, release it"),
+        ({**alike(CLEAR, 1), "database": reading()}, "To go on, release it"),
+        (dict.fromkeys(PLACES, reading()), "To go on, release it"),
+    ],
+)
+def test_words_of_a_lost_record_say_what_brings_it_back(given_readings, fix):
+    why = combine(given_readings)[ALL].why
+    assert f"holds no kill switch record for everything. {fix}" in why
+    assert why.endswith(f"{RELEASE}, or engage and release on a page")
+    assert len(why) <= 200, "a refusal keeps all of it"
+
+
+def test_words_of_a_lost_scope_name_it_in_the_release():
+    only = {place: Reading({ALL: made(CLEAR, 1)}, 0) for place in PLACES}
+    only["file"] = Reading({ALL: made(CLEAR, 1), "account:1": Record("account:1", CLEAR, 2)}, 0)
+    assert combine(only)["account:1"].why == (
+        f"the database holds no kill switch record for account 1. To go on, release it: {RELEASE} --scope account:1, "
+        "or engage and release on a page"
+    )
+
+
+def test_words_of_a_broken_record_say_that_a_release_writes_it_anew():
+    why = combine({**alike(CLEAR, 1), "file": Reading(None, 0, "no JSON", broken=True)})[ALL].why
+    anew = f"A release writes it anew: {RELEASE}, --scope where it names one"
+    assert why == f"the local file cannot be read: no JSON. {anew}"
 
 
 @pytest.mark.parametrize("scope", [ALL, scope_account(7), scope_deployment("mean_reversion-3f9c")])
