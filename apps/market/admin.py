@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count
+from django.forms.models import model_to_dict
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
@@ -52,13 +53,27 @@ class VenueForm(forms.ModelForm):
         }
 
     def clean(self) -> dict[str, Any]:
-        """Refuse an unknown adapter and half an address."""
+        """Refuse what the service would refuse, before anything is saved."""
         cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        before = Venue.objects.filter(pk=self.instance.pk).first() if self.instance.pk else None
+        # what this form does not hold, or only shows, comes from the row
+        wanted = Venue(**{**model_to_dict(self.instance), **cleaned})
         try:
-            venue_check(Venue(**{name: cleaned.get(name) or "" for name in ("adapter", "rest_url", "socket_url")}))
+            venue_check(wanted, before)
         except VenueRefused as error:
-            raise forms.ValidationError(str(error)) from error
+            self._refuse(str(error))
         return cleaned
+
+    def _refuse(self, refused: str) -> None:
+        """Show a refusal at each field that it names; at the top what names none of this form's."""
+        names, _, words = refused.partition(": ")
+        fields = [name for name in names.split(" and ") if name in self.fields]
+        for name in fields:
+            self.add_error(name, words)
+        if not fields:
+            self.add_error(None, refused)
 
 
 @admin.register(Venue)

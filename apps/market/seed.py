@@ -7,7 +7,7 @@ from django.db import transaction
 
 from apps.market.errors import VenueRefused
 from apps.market.models import Universe, Venue
-from apps.market.services import epoch_resume_or_begin, universe_save, venue_save
+from apps.market.services import epoch_resume_or_begin, simulator_save, universe_save
 
 SIMULATED = "bybit-sim"
 UNIVERSE = "desk"
@@ -32,7 +32,7 @@ def seed(options: dict[str, Any], so_far: dict[str, Any]) -> dict[str, Any]:
         token_file = str(folder / "control.token")
         if venue.control_token_file != token_file:
             venue.control_token_file = token_file
-            venue_save(venue, by=BY)
+            simulator_save(venue, by=BY)
         _universe(venue)
     return {
         "venue_code": venue.code,
@@ -54,7 +54,7 @@ def _venue(simulator: dict[str, Any]) -> Venue:
     if venue.pk is None or any(getattr(venue, name) != value for name, value in wanted.items()):
         for name, value in wanted.items():
             setattr(venue, name, value)
-        venue_save(venue, by=BY)
+        simulator_save(venue, by=BY)
     return venue
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django.db.models import Q, QuerySet
 
+from apps.market.bonds import register_venue_bound, register_venue_open
 from apps.market.errors import EpochMissing
 from apps.market.kept import kept_ids, register_kept
 from apps.market.models import Epoch, Instrument, InstrumentTerms, Universe, Venue
@@ -44,6 +45,8 @@ __all__ = [
     "instruments_listed",
     "prints_read",
     "register_kept",
+    "register_venue_bound",
+    "register_venue_open",
     "terms_now",
     "universe_instruments",
     "venue_by_code",

@@ -7,7 +7,11 @@ class PortfolioConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Keep what is held collected, though it has left its universe: its exit and its stop need bars."""
-        from apps.market.selectors import register_kept
+        """Keep what is held collected, though it has left its universe: its exit and its stop need bars.
+
+        A venue with accounts stays the market that they trade.
+        """
+        from apps.market.selectors import register_kept, register_venue_bound
 
         register_kept("apps.portfolio.selectors:instruments_held")
+        register_venue_bound("apps.portfolio.selectors:accounts_words")

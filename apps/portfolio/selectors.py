@@ -10,7 +10,7 @@ from django.db.models import Max, OuterRef, Subquery, Sum
 from django.db.models.functions import Abs
 
 from apps.market.selectors import terms_now
-from apps.portfolio.models import EquitySnapshot, Position
+from apps.portfolio.models import Account, EquitySnapshot, Position
 from trader.core.portfolio import Position as Held
 
 ZERO = Decimal(0)
@@ -117,6 +117,13 @@ def instruments_held(venue_codes: Sequence[str]) -> set[int]:
     terms = terms_now({instrument for instrument, _ in rows})
     lots = {number: max(found.lot, found.min_quantity) for number, found in terms.items()}
     return {instrument for instrument, size in rows if size >= lots.get(instrument, ZERO)}
+
+
+def accounts_words(venue_id: int) -> str:
+    """Return which accounts a venue has in any epoch, in words that follow "it has"; empty where it has none."""
+    names = list(Account.objects.filter(venue=venue_id).order_by("pk").values_list("name", flat=True)[:2])
+    more = ", and others" if len(names) > 1 else ""
+    return f"accounts ({names[0]}{more})" if names else ""
 
 
 CURVE = """

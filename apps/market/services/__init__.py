@@ -10,7 +10,13 @@ from apps.market.services.universes import (
     universe_save,
     universes_refresh,
 )
-from apps.market.services.venues import exchange_configuration, provider_for, venue_check, venue_save
+from apps.market.services.venues import (
+    exchange_configuration,
+    provider_for,
+    simulator_save,
+    venue_check,
+    venue_save,
+)
 
 __all__ = [
     "backfill_begin",
@@ -21,6 +27,7 @@ __all__ = [
     "instruments_store",
     "instruments_sync",
     "provider_for",
+    "simulator_save",
     "universe_check",
     "universe_delete",
     "universe_refresh",

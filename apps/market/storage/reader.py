@@ -6,6 +6,7 @@ from psycopg import AsyncConnection, Cursor
 
 from apps.market.storage import rows, statements
 from apps.market.storage.rows import Bars
+from apps.market.storage.tables import PARENTS, PRINTS
 from apps.market.storage.writer import SOURCE_VENUE
 
 FIRST_NS, LAST_NS = 0, 2**63 - 1
@@ -50,6 +51,14 @@ def bars_read_many(epoch_id: int, instrument_ids: list[int], timeframe_s: int, s
     """Return the bars of several instruments over one span, by instrument and time."""
     span = _span(epoch_id, timeframe_s, start_ns, end_ns)
     return _copy_out(statements.read_many(timeframe_s), {**span, "instrument_ids": list(instrument_ids)})
+
+
+def epochs_hold_bars(epoch_ids: list[int]) -> bool:
+    """Say whether any bar or print of any of these epochs is stored."""
+    kept = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE epoch_id = ANY(%(ids)s))" for table in (*PARENTS, PRINTS))
+    with django_connection.cursor() as cursor:
+        cursor.execute(f"SELECT {kept}", {"ids": epoch_ids})
+        return bool(cursor.fetchone()[0])
 
 
 def bars_newest_open(epoch_id: int, instrument_ids: list[int], timeframe_s: int) -> dict[int, int]:

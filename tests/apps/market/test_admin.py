@@ -7,6 +7,7 @@ from apps.common.models import AuditEntry, Job
 from apps.common.outbox import outbox_read
 from apps.market.models import Universe, Venue
 from apps.market.selectors import epoch_current
+from apps.market.services import venue_save
 from apps.market.storage.writer import bars_write
 from tests.apps.market.factories import epoch_make, instrument_make, minutes_make, venue_make
 
@@ -90,6 +91,32 @@ def test_half_an_address_of_a_venue_is_refused_in_words(admin_client) -> None:
     answer = admin_client.post(reverse("admin:market_venue_add"), {**form, "rest_url": ""})
     assert answer.status_code == 302
     assert Venue.objects.get().rest_url == ""
+
+
+def test_another_market_for_a_venue_with_bars_is_refused_at_its_fields(admin_client) -> None:
+    venue = venue_save(Venue(code="mine", name="Mine"), by="ann")
+    bars_write(epoch_id=epoch_current("mine").pk, timeframe_s=60, bars=minutes_make(instrument_make(venue).pk, 1))
+    url = reverse("admin:market_venue_change", args=[venue.pk])
+    form = {"name": "Mine", "adapter": "bybit", "rest_url": "", "socket_url": "", "is_active": "on"}
+    moved = {**form, "rest_url": "https://api-testnet.bybit.com", "socket_url": "wss://stream-testnet.bybit.com"}
+    answer = admin_client.post(url, moved)
+    assert answer.status_code == 200
+    errors = answer.context["adminform"].form.errors
+    assert set(errors) == {"rest_url", "socket_url"}
+    assert "add another venue with a code of its own" in errors["rest_url"][0]
+    assert Venue.objects.get().rest_url == ""
+    assert admin_client.post(url, {**form, "name": "Ours"}).status_code == 302
+    assert Venue.objects.get().name == "Ours"
+
+
+def test_the_simulators_venue_is_changed_in_what_its_start_does_not_set(admin_client, market) -> None:
+    venue, *_ = market
+    Venue.objects.update(rest_url="http://127.0.0.1:1", socket_url="ws://127.0.0.1:1")
+    url = reverse("admin:market_venue_change", args=[venue.pk])
+    form = {"name": "Ours", "rest_url": "http://127.0.0.1:9", "socket_url": "ws://127.0.0.1:9"}
+    assert admin_client.post(url, form).status_code == 302
+    saved = Venue.objects.get()
+    assert (saved.name, saved.is_active, saved.rest_url) == ("Ours", False, "http://127.0.0.1:1")
 
 
 def test_a_venue_that_does_not_answer_says_so(admin_client, market) -> None:

@@ -27,6 +27,7 @@ from apps.market.services import (
     epoch_resume_or_begin,
     exchange_configuration,
     instruments_store,
+    simulator_save,
     universe_delete,
     universe_refresh,
     universe_save,
@@ -161,6 +162,46 @@ def test_a_venue_tells_its_change_and_refuses_half_an_address() -> None:
         venue_save(venue, by="ann")
 
 
+OTHER = {"rest_url": "https://api-testnet.bybit.com", "socket_url": "wss://stream-testnet.bybit.com"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        (OTHER, "rest_url and socket_url"),
+        ({"control_url": "http://127.0.0.1:2"}, "control_url"),
+        ({"is_simulated": True}, "is_simulated"),
+    ],
+)
+def test_a_venue_with_stored_bars_of_any_epoch_stays_the_market_it_is(changes, fields) -> None:
+    venue = venue_save(Venue(code="real", name="Bybit"), by="ann")
+    over = Epoch.objects.create(venue=venue, number=1, kind=Epoch.Kind.REPLAY)
+    bars_write(epoch_id=over.pk, timeframe_s=60, bars=minutes_make(instrument_make(venue).pk, 1))
+    told = len(outbox_read("venues", 0))
+    for name, value in changes.items():
+        setattr(venue, name, value)
+    with pytest.raises(VenueRefused) as refused:
+        venue_save(venue, by="ann")
+    assert str(refused.value) == (
+        f"{fields}: a venue stands for one market; it has stored bars, and another market's must not mix with them. "
+        "Leave it as it was, and add another venue with a code of its own."
+    )
+    kept = Venue.objects.get()
+    assert not [name for name, value in changes.items() if getattr(kept, name) == value]
+    assert len(outbox_read("venues", 0)) == told, "no feed dials anew"
+    kept.name = "Ours"
+    assert venue_save(kept, by="ann").name == "Ours", "what does not change its market is changed freely"
+
+
+def test_a_venue_of_which_nothing_is_kept_may_still_be_corrected() -> None:
+    venue = venue_save(Venue(code="real", name="Bybit"), by="ann")
+    bars_write(epoch_id=epoch_make(venue_make()).pk, timeframe_s=60, bars=minutes_make(1, 1))  # another venue's
+    for name, value in OTHER.items():
+        setattr(venue, name, value)
+    venue_save(venue, by="ann")
+    assert Venue.objects.get(code="real").rest_url == OTHER["rest_url"]
+
+
 def test_a_client_is_told_our_address_and_the_vendors_own_without_one() -> None:
     configured = exchange_configuration(Venue(adapter="bybit", rest_url="http://h:1/", socket_url="ws://h:1"))
     assert configured["urls"]["api"]["public"] == "http://h:1"
@@ -227,6 +268,29 @@ def test_the_seed_runs_at_every_start_and_follows_the_simulators_ports(tmp_path)
     assert venue.control_token_file == str(tmp_path / "epoch-1" / "control.token")
     assert seed(_seed_options(tmp_path, new_epoch=True), {})["epoch_number"] == 2
     assert Universe.objects.get().rule_quote == "USDT"
+
+
+def test_the_simulators_venue_follows_its_ports_with_bars_stored_and_by_its_seed_alone(tmp_path) -> None:
+    made = seed(_seed_options(tmp_path), {})
+    venue = venue_by_code("bybit-sim")
+    bars_write(epoch_id=made["epoch_id"], timeframe_s=60, bars=minutes_make(instrument_make(venue).pk, 1))
+    seed(_seed_options(tmp_path, port=5), {})
+    venue = venue_by_code("bybit-sim")
+    assert (venue.rest_url, venue.socket_url) == ("http://127.0.0.1:5", "ws://127.0.0.1:5")
+    assert seed(_seed_options(tmp_path, port=6, new_epoch=True), {})["epoch_number"] == 2
+    venue = venue_by_code("bybit-sim")
+    venue.rest_url = "http://127.0.0.1:7"
+    with pytest.raises(VenueRefused, match="rest_url: a venue stands for one market"):
+        venue_save(venue, by="ann")
+
+
+@pytest.mark.parametrize(("was", "becomes"), [(False, False), (False, True), (True, False)])
+def test_nothing_but_a_simulated_venue_is_saved_as_the_simulators(was, becomes) -> None:
+    venue = Venue.objects.create(code="real", name="Mine", is_simulated=was)
+    venue.rest_url, venue.socket_url, venue.is_simulated = OTHER["rest_url"], OTHER["socket_url"], becomes
+    with pytest.raises(VenueRefused, match="is_simulated: 'real' is not the simulator's"):
+        simulator_save(venue, by="ann")
+    assert Venue.objects.get().rest_url == ""
 
 
 def test_without_a_simulator_the_seed_leaves_everything_alone() -> None:
