@@ -81,7 +81,8 @@ def _sweep_words(sweeps: execution.ScopeSweeps | None) -> str:
         return "How many orders still rest is not known while the database is gone: the desk sweeps all the same."
     if not sweeps.accounts:
         return execution.NONE_TO_SWEEP
-    return " ".join(part for part in (_begun_words(sweeps), _waiting_words(sweeps)) if part)
+    parts = (_begun_words(sweeps), _waiting_words(sweeps), _unswept_words(sweeps))
+    return " ".join(part for part in parts if part)
 
 
 def _begun_words(sweeps: execution.ScopeSweeps) -> str:
@@ -96,13 +97,13 @@ def _begun_words(sweeps: execution.ScopeSweeps) -> str:
         wait = f" (about {f.number(seconds, 0)} s)" if seconds else ""
         text = f"{left} of {max(found, left)} risk-adding orders still to be cancelled{wait}; protective stops stay."
     elif sweeps.rows_ended:
-        where = f"{len(rows)} of {sweeps.accounts} accounts" if sweeps.waiting else "the venue"
+        where = "the venue" if len(rows) == sweeps.accounts else f"{len(rows)} of {sweeps.accounts} accounts"
         text = f"0 risk-adding orders rest at {where}; protective stops stay."
     else:
         text = "Asking the venue what still rests."
     if any(sweep.flatten for sweep in rows):
         text += f" {positions} positions still to be closed." if positions else ""
-        text += " Every position is closed." if not positions and sweeps.is_done else ""
+        text += " Every position is closed." if not positions and sweeps.is_done and not sweeps.unswept else ""
     if foreign:
         text += f" {foreign} orders of others are left alone."
     kept = sorted({sweep.why for sweep in rows if sweep.why and sweep.finished_at is None})
@@ -116,6 +117,11 @@ def _waiting_words(sweeps: execution.ScopeSweeps) -> str:
     have = "has" if len(sweeps.waiting) == 1 else "have"
     names = ", ".join(sweeps.waiting.values())
     return f"{len(sweeps.waiting)} of {sweeps.accounts} accounts {have} not begun: {names}. {execution.NOT_SWEPT}"
+
+
+def _unswept_words(sweeps: execution.ScopeSweeps) -> str:
+    """Say which accounts no desk will sweep though something is open in them."""
+    return f"{'. '.join(sweeps.unswept.values())}. {execution.LOOK_THERE}" if sweeps.unswept else ""
 
 
 def _sweeps(engaged: Mapping[str, int]) -> dict[str, execution.ScopeSweeps] | None:

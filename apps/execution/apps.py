@@ -12,9 +12,11 @@ class ExecutionConfig(AppConfig):
         from apps.execution import events  # noqa: F401  (registers its topics)
         from apps.execution.brokers.bybit.limits import LIMITS
         from apps.market.selectors import register_kept
+        from apps.portfolio.selectors import register_open
 
         register_limits("bybit", LIMITS)
         register_kept("apps.execution.selectors:instruments_ordered")
+        register_open("apps.execution.selectors:orders_open_words")
         register_resident(
             kind="desk",
             queues=("execution",),

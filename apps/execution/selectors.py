@@ -13,6 +13,7 @@ from apps.execution.models import Fill, Install, KillSweep, Order, Reconciliatio
 from apps.execution.states import OPEN
 from apps.market.models import Instrument, InstrumentTerms
 from apps.portfolio.models import Account, CashBalance, CashMovement, Credential, Position
+from apps.portfolio.selectors import account_label, still_open
 from apps.risk.selectors import scope_account, scope_deployment
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,6 +22,7 @@ RECENT = 500
 HAS_DESK = Q(is_active=True, credential__isnull=False, venue__is_active=True, epoch__is_current=True)
 NOT_SWEPT = "Without a running desk an account is not swept: start its desk, or look at the venue."
 NONE_TO_SWEEP = "No account to sweep: this concerns none that is active."
+LOOK_THERE = "Switch it on, or give it its keys, so that its desk sweeps it; or look at the venue."
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,17 @@ class ScopeSweeps:
     """How far one engagement of the kill switch is: the accounts that have begun, and those it concerns that have not.
 
     An account has a row only once its desk has begun: a desk that is down sweeps nothing, and says nothing.
+    `unswept` are those that no desk will sweep though something is open in them by our books, with the reason.
     """
 
     rows: list[KillSweep] = field(default_factory=list)
     waiting: dict[int, str] = field(default_factory=dict)
+    unswept: dict[int, str] = field(default_factory=dict)
 
     @property
     def accounts(self) -> int:
         """Return how many accounts are concerned."""
-        return len(self.rows) + len(self.waiting)
+        return len(self.rows) + len(self.waiting) + len(self.unswept)
 
     @property
     def rows_ended(self) -> bool:
@@ -57,7 +61,7 @@ class ScopeSweeps:
 
     @property
     def is_done(self) -> bool:
-        """Say whether every account that is concerned has come to its end."""
+        """Say whether every account that a desk sweeps has come to its end: nothing more is on its way."""
         return not self.waiting and self.rows_ended
 
 
@@ -72,6 +76,12 @@ def instruments_ordered(venue_codes: Sequence[str]) -> set[int]:
         state__in=OPEN, account__venue__code__in=list(venue_codes), account__epoch__is_current=True
     )
     return set(open_now.order_by().values_list("instrument_id", flat=True))
+
+
+def orders_open_words(account_ids: Sequence[int]) -> dict[int, str]:
+    """Return how many orders of these accounts are open by our books, in words; none is said of none."""
+    rows = Order.objects.filter(account__in=list(account_ids), state__in=list(OPEN)).order_by().values("account")
+    return {account: f"orders open: {n}" for account, n in rows.annotate(n=Count("pk")).values_list("account", "n")}
 
 
 def install_prefix() -> str:
@@ -157,10 +167,11 @@ def desk_rows(account_id: int) -> DeskRows:
 
 
 def sweeps_of(engaged: Mapping[str, int]) -> dict[str, ScopeSweeps]:
-    """Return how far the kill switch is, by scope, for these scopes' generations; in two queries.
+    """Return how far the kill switch is, by scope, for these scopes' generations; in two queries where all have desks.
 
     Everything concerns each account that should have a desk; the scope of an account or a deployment concerns that
-    account, with keys or without. One that is not active, or of a market that is over, is concerned by nothing.
+    account, with keys or without. One without a desk of its own counts too, while something is open in it by our
+    books; but for a market that is over.
     """
     found = {scope: ScopeSweeps() for scope in engaged}
     if not engaged:
@@ -174,18 +185,31 @@ def sweeps_of(engaged: Mapping[str, int]) -> dict[str, ScopeSweeps]:
     begun = {(row.scope, row.account_id) for sweeps in found.values() for row in sweeps.rows}
     keys = [scope.partition(":")[2] for scope in engaged]
     named = FilteredRelation("deployments", condition=Q(deployments__key__in=keys))
-    accounts = Account.objects.filter(is_active=True, epoch__is_current=True).annotate(named=named, has_desk=HAS_DESK)
-    for pk, name, has_desk, key in accounts.order_by("pk").values_list("pk", "name", "has_desk", "named__key"):
-        concerned = {"all" if has_desk else "", scope_account(pk), scope_deployment(key or "")}
-        for scope in concerned & engaged.keys():
-            if (scope, pk) not in begun:
-                found[scope].waiting[pk] = account_label(pk, name)
+    accounts = Account.objects.filter(epoch__is_current=True).annotate(named=named, has_desk=HAS_DESK).order_by("pk")
+    fields = ("pk", "name", "is_active", "venue__is_active", "has_desk", "named__key")
+    unswept: list[tuple[str, int, str]] = []
+    for pk, name, is_active, is_venue_active, has_desk, key in accounts.values_list(*fields):
+        label, own = account_label(pk, name), {scope_account(pk), scope_deployment(key or "")}
+        for scope in {"all", *own} & engaged.keys():
+            why = _why_unswept(is_active, is_venue_active, has_desk or scope in own)
+            if (scope, pk) not in begun and why:
+                unswept.append((scope, pk, f"{label}: not swept: {why}"))
+            elif (scope, pk) not in begun:
+                found[scope].waiting[pk] = label
+    left = still_open([pk for _, pk, _ in unswept]) if unswept else {}
+    for scope, pk, words in unswept:
+        if pk in left:
+            found[scope].unswept[pk] = f"{words}; by our books {left[pk]}"
     return found
 
 
-def account_label(account_id: int, name: str) -> str:
-    """Return an account as the kill switch calls it: two venues may have accounts of one name."""
-    return f"account {account_id} ({name})"
+def _why_unswept(is_active: bool, is_venue_active: bool, is_awaited: bool) -> str:
+    """Return why no desk will sweep an account; empty where one should, or where the scope waits for it by name."""
+    if not is_active:
+        return "switched off"
+    if not is_venue_active:
+        return "its venue is switched off"
+    return "" if is_awaited else "it has no keys"
 
 
 def reconciliation_last(account_id: int) -> Reconciliation | None:

@@ -1,20 +1,23 @@
 """Reads of the portfolio: accounts, figures, positions with their marks, the equity curve."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Max, OuterRef, Subquery, Sum
+from django.db.models import Max, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Abs
 
+from apps.common.dotted import imported
 from apps.market.selectors import terms_now
 from apps.portfolio.models import Account, EquitySnapshot, Position
 from trader.core.portfolio import Position as Held
 
 ZERO = Decimal(0)
 POINTS = 500
+_open: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -101,22 +104,57 @@ def positions_of(
 
 
 def instruments_held(venue_codes: Sequence[str]) -> set[int]:
-    """Return the ids of the instruments that any account holds at these venues in their current epochs.
+    """Return the ids of the instruments that any account holds at these venues in their current epochs."""
+    rows = Position.objects.filter(account__venue__code__in=list(venue_codes), account__epoch__is_current=True)
+    return {instrument for _, instrument in _held(rows)}
+
+
+def _held(positions: QuerySet[Position]) -> list[tuple[int, int]]:
+    """Return (account, instrument) of what is held, in two queries.
 
     What is less than a lot cannot be sold at any price: it is dust, which every exit of a spot position leaves, and
     it holds no instrument. Sub-ledgers count by size, not by sign: two that cancel out are two positions.
     """
-    held = (
-        Position.objects.filter(account__venue__code__in=list(venue_codes), account__epoch__is_current=True)
-        .exclude(quantity=0)
-        .values("account", "instrument")
-        .annotate(size=Sum(Abs("quantity")))
-        .order_by()
-    )
-    rows = list(held.values_list("instrument", "size"))
-    terms = terms_now({instrument for instrument, _ in rows})
+    sizes = positions.exclude(quantity=0).values("account", "instrument").annotate(size=Sum(Abs("quantity"))).order_by()
+    rows = list(sizes.values_list("account", "instrument", "size"))
+    terms = terms_now({instrument for _, instrument, _ in rows})
     lots = {number: max(found.lot, found.min_quantity) for number, found in terms.items()}
-    return {instrument for instrument, size in rows if size >= lots.get(instrument, ZERO)}
+    return [(account, instrument) for account, instrument, size in rows if size >= lots.get(instrument, ZERO)]
+
+
+def register_open(path: str) -> None:
+    """Ask this function what else is open in accounts, beside the positions that this app knows.
+
+    `path` is a dotted path, `module:name`, of a synchronous function from account ids to words by account id, with
+    nothing for an account where nothing is open. Upper apps call this in `AppConfig.ready()`.
+    """
+    if path not in _open:
+        _open.append(path)
+
+
+def still_open(account_ids: Sequence[int]) -> dict[int, str]:
+    """Return what is open in these accounts by our books, in words; an account where nothing is, is left out.
+
+    What a registered function raises is raised: never guessed.
+    """
+    held = Counter(account for account, _ in _held(Position.objects.filter(account__in=list(account_ids))))
+    said = [{account: f"positions held: {count}" for account, count in held.items()}]
+    said += [imported(path)(account_ids) for path in _open]
+    words = {account: ", ".join(one[account] for one in said if account in one) for account in account_ids}
+    return {account: found for account, found in words.items() if found}
+
+
+def account_label(account_id: int, name: str) -> str:
+    """Return an account as the kill switch calls it: two venues may have accounts of one name."""
+    return f"account {account_id} ({name})"
+
+
+def still_open_words(venue_id: int) -> str:
+    """Return which accounts of a venue's current epoch have something open, and what; empty where none has."""
+    accounts = Account.objects.filter(venue=venue_id, epoch__is_current=True).order_by("pk")
+    names = dict(accounts.values_list("pk", "name"))
+    found = still_open(list(names))
+    return "; ".join(f"{account_label(pk, names[pk])} has {words}" for pk, words in found.items())
 
 
 def accounts_words(venue_id: int) -> str:

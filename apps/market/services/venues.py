@@ -95,7 +95,8 @@ def _check(venue: Venue, before: Venue | None, bound: Sequence[str]) -> None:
     if changed := [name for name in bound if getattr(venue, name) != getattr(before, name)]:
         _another_market_check(before.pk, changed)
     if before.is_active and not venue.is_active and (left := open_at(before.pk)):
-        raise VenueRefused(f"is_active: nobody looks after a venue that is off, and {'; '.join(left)}")
+        why = f"a venue that is off has no desks, and nobody looks after what is open there: {'; '.join(left)}"
+        raise VenueRefused(f"is_active: {why}. Close it first, on the Desk page or by manage.py kill --flatten.")
 
 
 def _another_market_check(venue_id: int, changed: list[str]) -> None:

@@ -9,6 +9,7 @@ from apps.common.audit import audit_write
 from apps.common.dotted import imported
 from apps.market.models import Epoch
 from apps.portfolio.models import Account, Credential
+from apps.portfolio.selectors import still_open
 
 SIMULATED = "Simulated"
 SHOWN = ("name", "currency", "is_live", "trading_enabled", "is_active")
@@ -62,10 +63,21 @@ def account_check(account: Account, before: Account | None) -> None:
         raise AccountRefused({"is_live": "Orders at this venue move real money: say so here before trading is on."})
     if account.trading_enabled and account.is_live and not has_credential(account):
         raise AccountRefused({"trading_enabled": "Trading needs the account's keys: add its credential first."})
+    if before is not None and before.is_active and not account.is_active:
+        _off_check(account)
     if _is_turned_on(account, before):
         missing = [why for path in _conditions if (why := imported(path)(account))]
         if missing:
             raise AccountRefused({"trading_enabled": missing})
+
+
+def _off_check(account: Account) -> None:
+    """Refuse to switch an account off while something is open in it. A market that is over holds nothing."""
+    left = still_open([account.pk]).get(account.pk) if account.epoch.is_current else None
+    if left is not None:
+        flatten = f"manage.py kill --flatten --scope account:{account.pk}"
+        why = f"An account that is off has no desk, and nobody looks after what is open in it ({left})."
+        raise AccountRefused({"is_active": f"{why} Close it first, on the Desk page or by {flatten}."})
 
 
 def register_condition(path: str) -> None:

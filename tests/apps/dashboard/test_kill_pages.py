@@ -8,6 +8,8 @@ from django.test import Client
 
 from apps.dashboard.kill import kill_view
 from apps.execution.models import KillSweep, Order
+from apps.execution.selectors import LOOK_THERE
+from apps.market.models import Epoch, Venue
 from apps.portfolio.models import Account, Credential, Position
 from apps.risk.killswitch.overview import kept_forget
 from apps.risk.selectors import kill_states
@@ -16,6 +18,7 @@ from tests.apps.dashboard.conftest import PASSWORD
 
 ENGAGE, RELEASE, BANNER = "/kill/engage", "/kill/release", "/kill/banner"
 ENDED = "2018-04-04T14:32Z"
+NOTHING = "No account to sweep: this concerns none that is active."
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -44,7 +47,8 @@ def test_every_page_shows_the_banner_until_released(trader):
         assert 'data-state="engaged"' in html
 
 
-def test_engaging_asks_neither_session_nor_user(trader, django_assert_num_queries):
+def test_engaging_asks_neither_session_nor_user(trader, desk, django_assert_num_queries):
+    keys_add(desk.account)
     del trader.cookies["sessionid"]
     with django_assert_num_queries(2):  # sweeps and accounts for the banner; left out when the database is gone
         assert trader.post(ENGAGE, {"scope": "all"}).status_code == 200
@@ -228,18 +232,48 @@ def test_an_account_without_keys_is_waited_for_where_it_is_named_only(trader, de
     trader.post(ENGAGE, {"scope": "all"})
     trader.post(ENGAGE, {"scope": f"account:{desk.account.pk}"})
     words = {item.scope: item.sweep for item in kill_view().items}
-    assert words["all"] == "No account to sweep: this concerns none that is active."
+    assert words["all"] == (
+        f"account {desk.account.pk} (Simulated): not swept: it has no keys; by our books positions held: 1, "
+        f"orders open: 2. {LOOK_THERE}"
+    )
     assert "1 of 1 accounts has not begun" in words[f"account:{desk.account.pk}"]
+    Order.objects.update(state="cancelled")
+    Position.objects.update(quantity=Decimal("0.00001"))  # dust
+    assert kill_view().items[1].sweep == NOTHING
 
 
 def test_where_no_account_is_concerned_there_is_nothing_to_wait_for(trader, desk, second):
     Account.objects.update(is_active=False)
+    Order.objects.update(state="cancelled")
+    Position.objects.update(quantity=0)
     for scope in ("all", f"account:{second.pk}", f"deployment:{desk.deployment.key}"):
         trader.post(ENGAGE, {"scope": scope})
     view = kill_view()
-    assert {item.sweep for item in view.items} == {"No account to sweep: this concerns none that is active."}
+    assert {item.sweep for item in view.items} == {NOTHING}
     assert len(view.items) == 3
     assert not view.polling
+
+
+@pytest.mark.parametrize(("switched", "why"), [(Account, "switched off"), (Venue, "its venue is switched off")])
+def test_an_account_that_is_off_is_named_while_something_is_open_in_it(trader, desk, switched, why):
+    keys_add(desk.account)
+    venue = Venue.objects.create(code="bybit-two", name="Second")
+    epoch = Epoch.objects.create(venue=venue, number=0, kind="real", is_current=True)
+    off = keys_add(Account.objects.create(venue=venue, epoch=epoch, name="B"))
+    position = Position.objects.create(account=off, instrument=desk.btc, owner="manual", quantity=Decimal(-1))
+    switched.objects.filter(pk={Account: off, Venue: venue}[switched].pk).update(is_active=False)
+    trader.post(ENGAGE, {"scope": "all", "flatten": "1"})
+    trader.post(ENGAGE, {"scope": f"account:{off.pk}"})
+    swept(desk.account, flatten=True)
+    named = f"account {off.pk} (B): not swept: {why}; by our books positions held: 1. {LOOK_THERE}"
+    words = {item.scope: item.sweep for item in kill_view().items}
+    assert words["all"] == f"0 risk-adding orders rest at 1 of 2 accounts; protective stops stay. {named}"
+    assert words[f"account:{off.pk}"] == named
+    assert not kill_view().polling, "no desk is on its way there"
+    Position.objects.filter(pk=position.pk).update(quantity=0)
+    words = {item.scope: item.sweep for item in kill_view().items}
+    assert words["all"].endswith("rest at the venue; protective stops stay. Every position is closed.")
+    assert words[f"account:{off.pk}"] == NOTHING
 
 
 def test_more_accounts_and_scopes_cost_no_more_queries(trader, desk, second, django_assert_num_queries):

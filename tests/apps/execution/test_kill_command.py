@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from apps.execution.management.commands import kill as command
 from apps.execution.models import KillSweep
-from apps.execution.selectors import ScopeSweeps
-from apps.market.models import Epoch, Venue
-from apps.portfolio.models import Account, Credential
+from apps.execution.selectors import LOOK_THERE, ScopeSweeps
+from apps.market.models import Epoch, Instrument, Venue
+from apps.portfolio.models import Account, Credential, Position
 from apps.risk.selectors import kill_states
 from tests.apps.risk.fixtures import kill_clear
 from tests.apps.users.conftest import PASSWORD, people
@@ -204,6 +204,21 @@ def test_the_scope_of_one_account_waits_for_no_other() -> None:
     KillSweep.objects.create(account=first, scope=scope, generation=1, finished_at=timezone.now())
     said = kill("--scope", scope)
     assert said.splitlines()[1:] == [f"account {first.pk} (Simulated): 0 risk-adding orders left of 0: done."]
+
+
+def test_an_account_that_is_off_with_a_position_is_named_and_not_waited_for() -> None:
+    row = sweep_row(found=5, finished_at=timezone.now())
+    off = account_add("B")
+    instrument = Instrument.objects.create(
+        venue=off.venue, symbol="BTC/USDT", slug="btc-usdt", venue_symbol="BTCUSDT", kind="spot", base="BTC",
+        quote="USDT", settle="USDT",
+    )  # fmt: skip
+    Position.objects.create(account=off, instrument=instrument, owner="manual", quantity=2)
+    Account.objects.filter(pk=off.pk).update(is_active=False)
+    assert kill().splitlines()[1:] == [
+        f"account {row.account_id} (Simulated): 0 risk-adding orders left of 5: done.",
+        f"account {off.pk} (B): not swept: switched off; by our books positions held: 1. {LOOK_THERE}",
+    ]
 
 
 @pytest.mark.parametrize("scope", ["all", "account:1", "deployment:none-0000"])

@@ -11,7 +11,8 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 
 from apps.execution.models import KillSweep
-from apps.execution.selectors import NONE_TO_SWEEP, NOT_SWEPT, ScopeSweeps, account_label, sweeps_of
+from apps.execution.selectors import LOOK_THERE, NONE_TO_SWEEP, NOT_SWEPT, ScopeSweeps, sweeps_of
+from apps.portfolio.selectors import account_label
 from apps.risk.services import KillError, KillReleaseRefused, KillResult, kill_engage_sync, kill_release_sync
 from apps.users.models import Role, User
 
@@ -77,6 +78,7 @@ class Command(BaseCommand):
                 return
             lines = {pk: f"{label}: waiting for its desk to begin." for pk, label in sweeps.waiting.items()}
             lines |= {row.account_id: _words(row) for row in sweeps.rows}
+            lines |= {pk: f"{words}. {LOOK_THERE}" for pk, words in sweeps.unswept.items()}
             for pk, line in lines.items():
                 if told.get(pk) != line:
                     told[pk] = line
