@@ -40,8 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # what a test starts is not measured: it would start half as fast, and drills kill it before it could tell
-    for name in [name for name in os.environ if name.startswith("COVERAGE")]:
-        del os.environ[name]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in [name for name in os.environ if name.startswith("COVERAGE")]:
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
