@@ -7,12 +7,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import Max, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import F, Max, OuterRef, Subquery, Sum
 from django.db.models.functions import Abs
 
 from apps.common.dotted import imported
+from apps.market.models import InstrumentTerms
 from apps.market.selectors import terms_now
 from apps.portfolio.models import Account, EquitySnapshot, Position
+from trader.core.portfolio import UNATTRIBUTED
 from trader.core.portfolio import Position as Held
 
 ZERO = Decimal(0)
@@ -104,22 +106,22 @@ def positions_of(
 
 
 def instruments_held(venue_codes: Sequence[str]) -> set[int]:
-    """Return the ids of the instruments that any account holds at these venues in their current epochs."""
-    rows = Position.objects.filter(account__venue__code__in=list(venue_codes), account__epoch__is_current=True)
-    return {instrument for _, instrument in _held(rows)}
-
-
-def _held(positions: QuerySet[Position]) -> list[tuple[int, int]]:
-    """Return (account, instrument) of what is held, in two queries.
+    """Return the ids of the instruments that any account holds at these venues in their current epochs.
 
     What is less than a lot cannot be sold at any price: it is dust, which every exit of a spot position leaves, and
     it holds no instrument. Sub-ledgers count by size, not by sign: two that cancel out are two positions.
     """
-    sizes = positions.exclude(quantity=0).values("account", "instrument").annotate(size=Sum(Abs("quantity"))).order_by()
-    rows = list(sizes.values_list("account", "instrument", "size"))
-    terms = terms_now({instrument for _, instrument, _ in rows})
+    held = (
+        Position.objects.filter(account__venue__code__in=list(venue_codes), account__epoch__is_current=True)
+        .exclude(quantity=0)
+        .values("account", "instrument")
+        .annotate(size=Sum(Abs("quantity")))
+        .order_by()
+    )
+    rows = list(held.values_list("instrument", "size"))
+    terms = terms_now({instrument for instrument, _ in rows})
     lots = {number: max(found.lot, found.min_quantity) for number, found in terms.items()}
-    return [(account, instrument) for account, instrument, size in rows if size >= lots.get(instrument, ZERO)]
+    return {instrument for instrument, size in rows if size >= lots.get(instrument, ZERO)}
 
 
 def register_open(path: str) -> None:
@@ -137,11 +139,39 @@ def still_open(account_ids: Sequence[int]) -> dict[int, str]:
 
     What a registered function raises is raised: never guessed.
     """
-    held = Counter(account for account, _ in _held(Position.objects.filter(account__in=list(account_ids))))
-    said = [{account: f"positions held: {count}" for account, count in held.items()}]
+    said = [{account: f"positions held: {count}" for account, count in _managed(account_ids).items()}]
     said += [imported(path)(account_ids) for path in _open]
     words = {account: ", ".join(one[account] for one in said if account in one) for account in account_ids}
     return {account: found for account, found in words.items() if found}
+
+
+def _managed(account_ids: Sequence[int]) -> Counter[int]:
+    """Count by account the positions that somebody has to look after, in two queries.
+
+    Coins that a person had before the desk came are nobody's business here, and what is worth less than the venue's
+    least order cannot be sold on spot.
+    """
+    rows = (
+        Position.objects.filter(account__in=list(account_ids))
+        .exclude(quantity=0)
+        .exclude(owner=UNATTRIBUTED, instrument__kind="spot")
+        .values("account", "instrument", "instrument__kind")
+        .annotate(size=Sum(Abs("quantity")), cost=Sum(Abs(F("quantity") * F("average_price"))))
+        .order_by()
+    )
+    found = list(rows.values_list("account", "instrument", "instrument__kind", "size", "cost"))
+    terms = terms_now({row[1] for row in found})
+    return Counter(
+        account
+        for account, instrument, kind, size, cost in found
+        if not _is_dust(kind, size, cost, terms.get(instrument))
+    )
+
+
+def _is_dust(kind: str, size: Decimal, cost: Decimal, terms: InstrumentTerms | None) -> bool:
+    if terms is None:
+        return False
+    return size < max(terms.lot, terms.min_quantity) or (kind == "spot" and 0 < cost < terms.min_notional)
 
 
 def account_label(account_id: int, name: str) -> str:

@@ -8,7 +8,6 @@ sweeps are no commands: they wait for ever.
 
 import asyncio
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -40,6 +39,7 @@ ANSWER_S = 5.0
 TAKE = """
     WITH waiting AS (
         SELECT id, state FROM execution_deskcommand WHERE account_id = %(account_id)s AND state IN ('new', 'taken')
+            AND NOT id = ANY(%(in_hand)s)
         ORDER BY id LIMIT 50 FOR UPDATE)
     UPDATE execution_deskcommand AS row SET state = 'taken' FROM waiting WHERE row.id = waiting.id
     RETURNING row.id, row.kind, row.nonce, row.body, row.by, waiting.state = 'taken',
@@ -95,6 +95,7 @@ class Commands:
         self._wake = asyncio.Event()
         self._unwritten: dict[int, tuple[str, str]] = {}
         self._in_hand: set[int] = set()
+        self._queued: dict[int, _Taken] = {}  # orders that wait for their turn
         self._orders = asyncio.Lock()
 
     def look(self) -> None:
@@ -118,14 +119,13 @@ class Commands:
                 log.warning("commands wait", error=str(error)[:200])
 
     async def _take(self) -> None:
-        rows = await self._core.store.query(TAKE, {"account_id": self._core.account.id})
+        rows = await self._core.store.query(TAKE, {"account_id": self._core.account.id, "in_hand": list(self._in_hand)})
         now_ns = boottime_ns()
         for row_id, kind, nonce, body, by, was_begun, age_s in sorted(rows):
-            if row_id in self._in_hand:
-                continue
             given = json.loads(body) if isinstance(body, str) else body
             taken = _Taken(row_id, kind, nonce, given, by, was_begun, now_ns - int(age_s * 1e9))
             self._in_hand.add(row_id)
+            self._overtake(taken)
             self._core.spawn(self._carry(taken), f"commands {kind} {row_id}")
 
     async def _carry(self, taken: _Taken) -> None:
@@ -134,12 +134,28 @@ class Commands:
         Orders go one after the other, as they were asked for.
         """
         try:
-            async with self._orders if taken.kind == "order" else nullcontext():
+            if taken.kind == "order":
+                self._queued[taken.id] = taken
+                async with self._orders:
+                    self._queued.pop(taken.id, None)
+                    await self._one(taken)
+            else:
                 await self._one(taken)
         except DatabaseGone as error:
             log.warning("the answer to a command waits", error=str(error)[:200])
         finally:
+            self._queued.pop(taken.id, None)
             self._in_hand.discard(taken.id)
+
+    def _overtake(self, taken: _Taken) -> None:
+        """Let no order that waits open what a person has asked to close after it."""
+        if taken.kind not in ("close", "flatten"):
+            return
+        owner, instrument = taken.body.get("owner"), taken.body.get("instrument_id")
+        for order in self._queued.values():
+            is_same = owner == MANUAL and str(order.body.get("instrument_id")) == str(instrument)
+            if order.id < taken.id and (taken.kind == "flatten" or is_same):
+                self._unwritten[order.id] = ("refused", f"a {taken.kind} was asked for after it: nothing was sent")
 
     async def _one(self, taken: _Taken) -> None:
         """Carry a command out once and write its answer; an answer that found no database is kept until it is back."""

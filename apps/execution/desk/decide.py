@@ -75,11 +75,11 @@ class Decider:
         Raises `DATABASE_ERRORS`.
         """
         holes = self.follower.holes
-        for key in holes.due(self.deployments):
+        for key, instrument_id in holes.due(self.deployments):
             deployed = self.deployments[key]
-            async with self.turn(deployed.timeframe_s):
-                if key in holes.due(self.deployments):  # a bar may have filled it meanwhile
-                    self.follower.filled += await holes.mend(deployed)
+            async with self.turn(deployed.timeframe_s):  # for one instrument's bars: others wait no longer than that
+                if (key, instrument_id) in holes.open:  # a bar may have filled it meanwhile
+                    self.follower.filled += await holes.mend(deployed, instrument_id)
                 self._late_keep()
             self._core.wake.set()
 

@@ -5,7 +5,6 @@ hole has not become smaller for a minute, and storage holds enough bars after it
 steps forget what was before it and warm up from there, as at a first start. Positions, orders and stops stay.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ WAIT_S = 60.0  # a hole that has not become smaller for so long is not waited fo
 LONGEST_S = 600.0  # nor is one, however it shrinks, for longer than this
 PAUSE_SHARE = 0.1  # of a hole's age between two looks
 LONGEST_PAUSE_S = 60.0
+LOOKS_MOST = 8
 TOLD = 3  # instruments told one by one; of more only the number
 SHOWN_NS = 3_600_000_000_000  # of the market's clock: how long a new beginning is told
 
@@ -51,9 +51,8 @@ class Hole:
 
     def look(self, missing: int) -> None:
         """Note how many bars are missing now."""
-        self.looked = time.monotonic()
         if missing < self.missing:
-            self.moved = self.looked
+            self.moved = time.monotonic()
         self.missing = missing
 
     def is_due(self) -> bool:
@@ -105,10 +104,11 @@ class Holes:
         hole = self.open.get((deployed.key, instrument_id))
         return hole.missing if hole is not None else 0
 
-    def due(self, deployments: dict[str, Deployed]) -> list[str]:
-        """Return the deployments with a hole that is to be looked at now."""
+    def due(self, deployments: dict[str, Deployed]) -> list[Key]:
+        """Return the holes to look at now, a few of many: others have to be looked after meanwhile, too."""
         self._keep(deployments)
-        return sorted({key for (key, _), hole in self.open.items() if hole.is_due()})
+        due = sorted((hole.looked, key) for key, hole in self.open.items() if hole.is_due())
+        return [key for _, key in due[:LOOKS_MOST]]
 
     def _keep(self, deployments: dict[str, Deployed]) -> None:
         """Forget the holes of what is no longer at work, and those behind which nothing waits any more."""
@@ -133,34 +133,24 @@ class Holes:
         waiting = [f"{key}: {words}" for key, words in self.waiting().items()]
         return waiting + _few([words for _, (_, words) in sorted(self._begun.items())])
 
-    async def mend(self, deployed: Deployed) -> list[Filled]:
-        """Step what fills a deployment's holes, and begin anew after those that stay; returns what was filled.
+    async def mend(self, deployed: Deployed, instrument_id: int) -> list[Filled]:
+        """Step what fills an instrument's hole, or begin anew after one that stays; returns what was filled.
 
         Only bars up to the newest given one are stepped: one that is still on its way is decided when it comes.
         Raises `DATABASE_ERRORS`.
         """
-        step_ns = deployed.timeframe_ns
-        numbers = [instrument_id for key, instrument_id in self.open if key == deployed.key]
-        places = [deployed.places[one] for one in numbers]
-        first_ns = min(place.newest_ns for place in places) + step_ns
-        last_ns = max(place.given_ns for place in places) + step_ns
-        pool, epoch_id = self._core.context.pool, self._core.account.epoch_id
-        gaps = await gaps_async(pool, epoch_id, numbers, deployed.timeframe_s, first_ns, last_ns)
-        judged = [self._judge(deployed, one, [gap[1:] for gap in gaps if gap[0] == one]) for one in numbers]
-        spans = [span for span in judged if span is not None]
-        if not spans:
+        self.open[deployed.key, instrument_id].looked = time.monotonic()
+        place, step_ns = deployed.places[instrument_id], deployed.timeframe_ns
+        start_ns, end_ns = place.newest_ns + step_ns, place.given_ns + step_ns
+        pool, epoch_id, only = self._core.context.pool, self._core.account.epoch_id, [instrument_id]
+        gaps = await gaps_async(pool, epoch_id, only, deployed.timeframe_s, start_ns, end_ns)
+        span = self._judge(deployed, instrument_id, [gap[1:] for gap in gaps])
+        if span is None:
             return []
-        start_ns, end_ns = min(span.start_ns for span in spans), max(span.end_ns for span in spans)
-        wanted = [span.instrument_id for span in spans]
-        bars = await bars_read_many_async(pool, epoch_id, wanted, deployed.timeframe_s, start_ns, end_ns)
-        filled = []
-        for span in spans:
-            mask = (bars["instrument_id"] == span.instrument_id) & (bars["open_ns"] >= span.start_ns)
-            own = bars[mask & (bars["open_ns"] < span.end_ns)]
-            if len(own) == (span.end_ns - span.start_ns) // step_ns:
-                filled += self._step(deployed, span, own)
-            await asyncio.sleep(0)  # thousands of bars each: sockets have their turn in between
-        return filled
+        bars = await bars_read_many_async(pool, epoch_id, only, deployed.timeframe_s, span.start_ns, span.end_ns)
+        if len(bars) != (span.end_ns - span.start_ns) // step_ns:
+            return []
+        return self._step(deployed, span, bars)
 
     def fill(self, deployed: Deployed, instrument_id: int, bars: np.ndarray) -> list[Filled]:
         """Step the bars that fill a hole; returns those to be recorded as late."""
@@ -175,7 +165,6 @@ class Holes:
         """Return what is to be stepped of an instrument now; None while its hole is waited for."""
         place, step_ns = deployed.places[instrument_id], deployed.timeframe_ns
         start_ns, end_ns = place.newest_ns + step_ns, place.given_ns + step_ns
-        gaps = [(max(one, start_ns), min(other, end_ns)) for one, other in gaps if other > start_ns and one < end_ns]
         hole = self.open[deployed.key, instrument_id]
         symbol, missing = place.market.symbol, sum(other - one for one, other in gaps) // step_ns
         span_words = f"{_time(start_ns)} to {_time(end_ns - step_ns)}"

@@ -6,6 +6,7 @@ import time
 import structlog
 
 from apps.common import ending
+from apps.common.errors import GovernorRefused
 from apps.common.redis_clients import BUS_ERRORS
 from apps.execution.desk.core import DeskCore
 from apps.execution.desk.model import DeskOrder, plain
@@ -18,6 +19,7 @@ from trader.core.types import VenueError
 
 log = structlog.get_logger(__name__)
 CANCEL_S = 3.0
+LOOK_S = 0.7
 SETTLE_S = 1.0
 SETTLE_POLL_S = 0.01
 MANY = 20  # by id they take a second for every ten
@@ -70,17 +72,25 @@ async def _cancel(parts: Parts, adding: list[DeskOrder]) -> None:
         of_kind = [order for order in adding if order.market.kind == kind]
         plain = [order for order in of_kind if not order.is_stop]
         if len(plain) > MANY and await _is_all(parts, kind, plain):
-            await parts.canceller.cancel_all(kind, plain, WHY)
-            of_kind = [order for order in of_kind if order.is_stop]
+            not_taken = await parts.canceller.cancel_all(kind, plain, WHY)
+            of_kind = [order for order in of_kind if order.is_stop or not_taken]
         await parts.canceller.cancel(of_kind, why=WHY)
 
 
 async def _is_all(parts: Parts, kind: str, orders: list[DeskOrder]) -> bool:
-    """Whether these are all plain orders of a category that rest at the venue, under a lease that is sure."""
+    """Whether these are all plain orders of a category that rest at the venue, under a lease that is sure.
+
+    A venue that does not say so at once is not waited for: by id some can be cancelled in the time that is left.
+    """
     core = parts.core
     if core.lease.expired():
         return False
-    at_venue = await parts.clock.signed(lambda: core.broker.open_orders(kind))
+    try:
+        async with asyncio.timeout(LOOK_S):
+            at_venue = await parts.clock.signed(lambda: core.broker.open_orders(kind))
+    except (TimeoutError, GovernorRefused, VenueError) as error:
+        log.warning("the venue does not list its orders at the end; cancelling by id", error=repr(error)[:200])
+        return False
     plain = {core.broker.decode(report.client_id) for report in at_venue if not report.is_stop}
     return plain <= {order.client_id for order in orders}
 

@@ -214,10 +214,9 @@ class Recorder:
 
     async def _derive(self, timeframe_s: int, buckets: set[Bucket]) -> None:
         edge_ns = max(opened for _, opened in buckets) - COARSE_SPAN_NS
-        if older := {bucket for bucket in buckets if bucket[1] < edge_ns}:  # of a long back-fill: a part at a time
-            self._dirty[timeframe_s] |= older
-            self._wake_coarse.set()
-            buckets -= older
+        older = {bucket for bucket in buckets if bucket[1] < edge_ns}  # of a long back-fill: a part at a time
+        self._dirty[timeframe_s] |= older
+        buckets -= older
         instruments = sorted({instrument for instrument, _ in buckets})
         opens = [opened for _, opened in buckets]
         try:
@@ -229,6 +228,8 @@ class Recorder:
             self._dirty[timeframe_s] |= buckets
             asyncio.get_running_loop().call_later(1.0, self._wake_coarse.set)
             return
+        if older:
+            self._wake_coarse.set()
         bars = coarse_of(minutes, timeframe_s)
         wanted = [key in buckets for key in zip(bars["instrument_id"].tolist(), bars["open_ns"].tolist(), strict=True)]
         self.add_rows(timeframe_s, bars[np.array(wanted, dtype=bool)] if len(bars) else bars)

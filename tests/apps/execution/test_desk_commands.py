@@ -130,4 +130,12 @@ async def test_a_cancel_does_not_wait_for_an_order_that_hangs() -> None:
         taken_back = await command(made, "cancel", client_id=resting)
         assert (taken_back.state, taken_back.result) == ("done", "order cancelled")
         assert not hanging.done()
+        behind = asyncio.create_task(command(made, "order", instrument_id=instrument, **MARKET))
+        await made.until(lambda: made.parts.commands._queued, what="another order waits behind it")
+        closed = asyncio.create_task(command(made, "close", instrument_id=instrument, owner="manual"))
+        overtaken = await behind
+        assert (overtaken.state, "a close was asked for after it" in overtaken.result) == ("refused", True)
         assert (await hanging).state == "done"
+        assert (await closed).state in ("done", "refused")
+        bought = [one for one in made.exchange.orders_of() if one["body"]["side"] == "Buy"]
+        assert [one["body"]["orderType"] for one in bought] == ["Limit", "Market"], "nothing was bought after it"

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from asgiref.sync import sync_to_async
 
-from apps.execution.desk import reconcile
+from apps.execution.desk import leave, reconcile
 from apps.execution.desk.store import FenceLost
 from apps.execution.desk.track import Tracker
 from apps.execution.models import Fill, Order, Reconciliation, Session
@@ -126,9 +126,10 @@ async def test_a_graceful_end_leaves_word_of_what_rests_at_the_venue() -> None:
 
 
 @pytest.mark.parametrize("with_foreign", [False, True])
-async def test_a_graceful_end_takes_many_orders_along_and_no_foreign_one(with_foreign: bool) -> None:
+async def test_a_graceful_end_takes_many_orders_along_and_no_foreign_one(monkeypatch, with_foreign: bool) -> None:
+    monkeypatch.setattr(leave, "MANY", 3)
     async with living(symbols=(LINEAR,)) as made:
-        await asyncio.gather(*(limit_orders(made, LINEAR, 1, price=80.0) for _ in range(22 if with_foreign else 40)))
+        await limit_orders(made, LINEAR, 6, price=80.0)
         if with_foreign:
             await foreign_order(made, **(LIMIT | {"category": "linear", "symbol": "ETHUSDT", "price": "80"}))
         asked = len(made.exchange.ledger("request"))

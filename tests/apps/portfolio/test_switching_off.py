@@ -115,3 +115,16 @@ def test_the_admin_shows_it_at_the_field(client, account, venue, spot):
     assert "positions held: 1" in errors(answer)
     assert Account.objects.get().is_active
     assert Venue.objects.get().is_active
+
+
+def test_coins_that_were_there_before_and_what_no_order_can_sell_hold_no_account_on(account, spot):
+    InstrumentTerms.objects.create(instrument=spot, valid_from=NOW, tick=1, lot=Decimal("0.001"), min_notional=5)
+    small = hold(account, spot, "0.002")
+    hold(account, spot, "5", "unattributed")
+    small.average_price = 2501
+    small.save()
+    with pytest.raises(AccountRefused, match="positions held: 1"):
+        switch_off(account)
+    small.average_price = 2499
+    small.save()
+    assert not switch_off(account).is_active
