@@ -172,6 +172,7 @@ def test_a_hole_is_waited_for_while_it_shrinks_but_not_for_ever(monkeypatch: pyt
     clock[0] += holes.WAIT_S - 1
     assert not other.is_over()
     other.look(5)
+    other.looked = clock[0]
     clock[0] += 1
     assert not other.is_due()  # the older, the less often
     clock[0] -= 1

@@ -10,8 +10,9 @@ from psycopg_pool import PoolTimeout
 
 from apps.common.residents import ResidentContext
 from apps.execution.desk import bars, deployments
+from apps.execution.desk.leave import STOPPING
 from apps.execution.desk.reconcile import Reconciler
-from apps.execution.desk.session import PRIVATE, STOPPING
+from apps.execution.desk.session import PRIVATE
 from apps.execution.desk.store import DatabaseGone
 from apps.market.events import Bar
 from apps.market.models import Instrument, InstrumentTerms
