@@ -125,6 +125,8 @@ class Commands:
             given = json.loads(body) if isinstance(body, str) else body
             taken = _Taken(row_id, kind, nonce, given, by, was_begun, now_ns - int(age_s * 1e9))
             self._in_hand.add(row_id)
+            if kind == "order":
+                self._queued[row_id] = taken
             self._overtake(taken)
             self._core.spawn(self._carry(taken), f"commands {kind} {row_id}")
 
@@ -135,7 +137,6 @@ class Commands:
         """
         try:
             if taken.kind == "order":
-                self._queued[taken.id] = taken
                 async with self._orders:
                     self._queued.pop(taken.id, None)
                     await self._one(taken)
@@ -148,13 +149,16 @@ class Commands:
             self._in_hand.discard(taken.id)
 
     def _overtake(self, taken: _Taken) -> None:
-        """Let no order that waits open what a person has asked to close after it."""
-        if taken.kind not in ("close", "flatten"):
+        """Let no order that waits open what a person has asked to close after it.
+
+        One that an earlier desk had begun may have been made: it is told what became of it.
+        """
+        if taken.kind not in ("close", "flatten") or self._too_old(taken) is not None:
             return
         owner, instrument = taken.body.get("owner"), taken.body.get("instrument_id")
         for order in self._queued.values():
             is_same = owner == MANUAL and str(order.body.get("instrument_id")) == str(instrument)
-            if order.id < taken.id and (taken.kind == "flatten" or is_same):
+            if order.id < taken.id and not order.was_begun and (taken.kind == "flatten" or is_same):
                 self._unwritten[order.id] = ("refused", f"a {taken.kind} was asked for after it: nothing was sent")
 
     async def _one(self, taken: _Taken) -> None:

@@ -137,3 +137,24 @@ async def test_neither_cancel_nor_close_waits_for_an_order_that_hangs_and_a_clos
         assert (overtaken.state, "a close was asked for after it" in overtaken.result) == ("refused", True)
         await made.until(lambda: not made.books.open, what="the stop went with its position")
         assert len(made.exchange.orders_of()) == sent + 1, "nothing but the close was sent"
+
+
+async def test_a_close_is_the_last_word_over_an_order_that_came_with_it() -> None:
+    async with living() as made:
+        instrument = made.instrument(SPOT)
+        bought = await command(made, "order", instrument_id=instrument, **MARKET)
+        assert bought.state == "done"
+        sent = len([one for one in made.exchange.orders_of() if one["body"]["side"] == "Buy"])
+        bodies = {
+            "order": {"instrument_id": instrument, **MARKET},
+            "close": {"instrument_id": instrument, "owner": "manual"},
+        }
+        together = await DeskCommand.objects.abulk_create(
+            DeskCommand(account_id=made.account_id, kind=kind, nonce=secrets.token_hex(8), body=body, by="tester")
+            for kind, body in bodies.items()
+        )
+        made.parts.commands.look()
+        order, close = [await answered(made, row) for row in together]
+        assert (order.state, "a close was asked for after it" in order.result) == ("refused", True)
+        assert (close.state, close.result) == ("done", "order filled")
+        assert len([one for one in made.exchange.orders_of() if one["body"]["side"] == "Buy"]) == sent
