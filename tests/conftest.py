@@ -104,12 +104,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-    """List loudly what was told twice, and what was skipped."""
-    again = terminalreporter.stats.get("rerun", [])
-    if again:
-        terminalreporter.section(f"TOLD TWICE: {len(again)} stories failed at first", sep="!", red=True, bold=True)
-        for report in again:
-            terminalreporter.write_line(f"  {report.nodeid} ({report.when})\n{report.longreprtext[-1500:]}")
+    """List loudly what was skipped."""
     skipped = terminalreporter.stats.get("skipped", [])
     if not skipped:
         return

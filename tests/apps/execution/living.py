@@ -270,7 +270,14 @@ class Living:
             self.desk_task.result()
         await asyncio.sleep(seconds)
 
+    async def flush(self) -> bool:
+        """Wait until what the desk writes beside its path has come to the database; False when it did not."""
+        is_at_work = self.desk_task is not None and not self.desk_task.done() and self.desk._parts is not None
+        return not is_at_work or await self.parts.writer.flush()
+
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask the database, once what the desk writes beside its path has come there."""
+        await self.flush()
         async with self.pool.connection() as connection:
             cursor = await connection.execute(sql, values)
             return await cursor.fetchall()

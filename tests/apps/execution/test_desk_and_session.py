@@ -25,7 +25,6 @@ MINUTE_NS = 60_000_000_000
 async def test_desk_and_session_decide_and_size_the_same_on_the_same_bars() -> None:
     async with living({WARM + 3: -0.006, WARM + 8: 0.008}) as made:
         await made.minutes(WARM + 20)
-        await made.parts.writer.flush()
         rows = await made.rows(
             "SELECT bar_open, outcome, direction, reason, features FROM strategies_decision ORDER BY bar_open"
         )

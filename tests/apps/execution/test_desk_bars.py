@@ -46,7 +46,6 @@ async def test_a_bar_that_closes_while_a_desk_starts_is_not_missed(
         end_ns = START_NS + (WARM + 1) * MINUTE_NS
         await made.until(lambda: made.parts.health.done_ns >= end_ns, what="the bar is stepped, and none waits for it")
         await made.minutes(WARM + 2)
-        await made.parts.writer.flush()
         late = await made.rows("SELECT 1 FROM strategies_decision WHERE outcome = 'late'")
         assert late == []
         decided = await made.rows("SELECT count(*) FROM strategies_decision")
@@ -68,7 +67,6 @@ async def test_a_deployment_joins_between_two_batches_and_misses_none(monkeypatc
         await deployments._put_to_work(made.parts, row)
         end_ns = START_NS + (WARM + 1) * MINUTE_NS
         await made.until(lambda: made.parts.health.done_ns >= end_ns, what="the bar came after it had joined")
-        await made.parts.writer.flush()
         assert await made.rows("SELECT outcome FROM strategies_decision") == [("hold",)]
 
 

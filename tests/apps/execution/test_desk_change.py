@@ -101,7 +101,7 @@ async def test_a_successor_counts_its_day_from_where_its_predecessor_began_it() 
         before = accounts.profit_of_day(made.deployment)
         assert before < -240
         await session.checkpoint_now(made.parts)
-        await made.parts.writer.flush()
+        await made.flush()
         new = await changed(made)
         after = made.parts.accounts.profit_of_day(new)
         assert isclose(after, before, abs_tol=20.0), (before, after)
@@ -133,7 +133,7 @@ async def test_orders_of_a_minute_are_counted_as_they_are_made_and_after_a_resta
         assert len(adding) == 1
         assert made.parts.accounts.book(None, made.instrument(SPOT), "buy").orders_last_minute == 1
         await made.until(lambda: not made.parts.tracker.in_flight(), what="the venue has said what became of it")
-        await made.parts.writer.flush()
+        await made.flush()
         await made.desk_crash()
         await made.desk_start()
         book = made.parts.accounts.book(made.deployment, made.instrument(SPOT), "buy")
@@ -157,7 +157,6 @@ async def test_code_that_was_not_deployed_takes_no_new_risk_but_ends_what_is_hel
         await made.minutes(WARM + 30)
         assert made.books.is_flat(instrument, made.books.held(instrument, made.deployment))
         await made.minutes(WARM + 41)
-        await made.parts.writer.flush()
         refusals = await made.rows("SELECT DISTINCT state, refused_by FROM strategies_signal WHERE direction = 1")
         assert ("refused", "code") in refusals
         assert made.books.is_flat(instrument, made.books.held(instrument, made.deployment))

@@ -93,7 +93,6 @@ async def test_a_hole_that_stays_begins_the_features_anew_and_what_is_held_is_le
         assert [order.leg for order in made.books.open.values()] == ["stop"]
         await made.minutes(AWAY + 5)
         await made.until(lambda: made.books.is_flat(instrument, made.books.held(instrument, made.deployment)))
-        await made.parts.writer.flush()
         exits = await made.rows("SELECT state FROM execution_order WHERE leg = 'exit'")
         assert exits == [("filled",)]
         anew_ns = START_NS + AWAY * MINUTE_NS
@@ -121,7 +120,6 @@ async def test_a_hole_that_is_filled_leaves_no_trace_and_one_of_too_many_bars_be
         )
         stored = await sync_to_async(bars_read)(made.epoch_id, instrument, 60, 0, 1 << 62, limit=1000)
         assert deployed.pipeline.snapshot(place.index) == state_after(made, stored)
-        await made.parts.writer.flush()
         assert await made.rows(late) == [(AWAY - LOST[0] + 1,)]
         await made.minutes(AWAY + 1)
         assert told(made)["detail"] == ""
@@ -145,7 +143,6 @@ async def test_a_hole_that_is_filled_leaves_no_trace_and_one_of_too_many_bars_be
             place.newest_ns -= 10 * MINUTE_NS
         await made.minutes(AWAY + 4)  # filled by the bar itself, which is decided
         assert place.newest_ns == START_NS + (AWAY + 4) * MINUTE_NS
-        await made.parts.writer.flush()
         assert await made.rows(late) == [(AWAY - LOST[0] + 1,)]
 
 

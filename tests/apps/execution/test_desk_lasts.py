@@ -92,7 +92,7 @@ async def test_a_desk_that_starts_under_an_engaged_switch_cancels_before_it_comp
 ) -> None:
     async with living() as made:
         await limit_orders(made, SPOT, 3, price=99.0)
-        await made.parts.writer.flush()
+        await made.flush()
         await made.desk_crash()
         await kill_engage("all", by="tester", reason="drill", flatten=True)
 

@@ -61,7 +61,7 @@ async def test_a_double_click_is_one_order_and_a_cancel_takes_it_back() -> None:
         assert await sync_to_async(instruments_ordered)([account.venue.code]) == {instrument.pk}
         asked = await answered(made, await sync_to_async(order_cancel)(row, by="tester"))
         assert asked.result == "order cancelled"
-        await made.parts.writer.flush()
+        await made.flush()
         await row.arefresh_from_db()
         assert (row.state, row.origin) == ("cancelled", "person")
         assert not await sync_to_async(instruments_ordered)([account.venue.code])
@@ -103,7 +103,7 @@ async def test_an_order_over_its_limit_is_refused_with_the_number_and_every_chec
         refused = await command(made, "order", instrument_id=instrument.pk, side="buy", kind="limit",
                                 quantity="9", price="90")  # fmt: skip
         assert refused.state == "refused"
-        await made.parts.writer.flush()
+        await made.flush()
         row = await Refusal.objects.aget()
         assert (row.check_name, row.number, row.limit) == ("order_notional", 810, 500)
         verdicts = [one["verdict"] for one in row.checks]
@@ -212,7 +212,7 @@ async def test_an_order_that_the_venue_lost_is_asked_for_twice_then_ends_and_is_
         assert [(one["ours"], one["venue"], lost.client_id in one["what"]) for one in found[0].differences] == [
             ("1", "0", True)
         ]
-        await made.parts.writer.flush()
+        await made.flush()
         assert (await Order.objects.aget(client_id=lost.client_id)).state == "expired"
 
 
@@ -257,12 +257,12 @@ async def test_books_that_cannot_be_compared_for_long_block_new_risk_until_they_
             made.parts.tracker.move(order, OrderState.UNKNOWN, detail="no answer")
             made.parts.reconciler.soon()
             await made.until(lambda: "reconcile" in core.blocks, what="it is tried again, and then blocks")
-            await made.parts.writer.flush()
+            await made.flush()
             compared = await Reconciliation.objects.acount()
             assert f"{order.client_id} is unknown" in core.blocks["reconcile"]
             refused = await command(made, "order", **wish, quantity="1", price="90")
             assert (refused.state, "could not be compared" in refused.result) == ("refused", True)
-            await made.parts.writer.flush()
+            await made.flush()
             assert await Reconciliation.objects.acount() == compared
         await made.until(lambda: "reconcile" not in core.blocks, what="a whole comparison lifts it")
         assert order.state == "acknowledged"

@@ -62,7 +62,6 @@ async def test_an_outage_of_any_length_is_lived_through(monkeypatch: pytest.Monk
         assert (sweep.left, sweep.positions_left) == (0, 0)
         await made.parts.reconciler.round()
         await made.until(lambda: not core.journal.waiting(), what="the journal is booked")
-        assert await made.parts.writer.flush()
         refused = await made.rows("SELECT state, refused_by FROM strategies_signal")
         assert set(refused) == {("refused", "database")}
         booked = sorted(row[0] for row in await made.rows("SELECT venue_fill_id FROM execution_fill"))
@@ -121,7 +120,6 @@ async def test_fills_found_by_asking_are_taken_without_the_database(monkeypatch:
             await made.until(lambda: "database" in core.blocks, what="the outage is noticed")
             await made.until(lambda: _stop(made), what="the stop is placed by the journal")
         await made.until(lambda: "database" not in core.blocks, what="it is back")
-        assert await made.parts.writer.flush()
         assert await made.rows("SELECT count(*), sum(quantity) FROM execution_fill") == [
             (len({fill.fill_id for fill in told}), 2)
         ]
@@ -172,7 +170,7 @@ async def test_reasons_that_only_the_journal_holds_come_to_their_rows_after_a_cr
     async with living() as made:
         core = made.parts.core
         await limit_orders(made, SPOT, 2, price=90.0)
-        assert await made.parts.writer.flush()
+        assert await made.flush()
         wish = Wish(
             made.books.markets[made.instrument(SPOT)], "manual", "manual", "buy", Decimal(1), 1, "limit", Decimal(90),
             client_id=core.account.install + secrets.token_hex(14),
@@ -202,7 +200,6 @@ async def test_reasons_that_only_the_journal_holds_come_to_their_rows_after_a_cr
         assert set(rows) == {("created", ""), ("acknowledged", "")}
         await made.desk_start(trading=False)
         await made.until(lambda: made.desk_context.lease.meta["state"] == "killed", what="the books are compared")
-        assert await made.parts.writer.flush()
         found = await made.rows("SELECT client_id = %s, state, origin, detail FROM execution_order", late.client_id)
         assert set(found) == {(True, "rejected", "gate", late.detail), (False, "cancelled", "kill", "kill all")}
         assert made.parts.core.journal.waiting() == []

@@ -36,7 +36,7 @@ async def test_after_a_crash_orders_and_positions_are_taken_up_and_nothing_is_se
         held = made.books.held(made.instrument(SPOT), made.deployment)
         asked = next(order for order in made.books.open.values() if order.leg == "manual")
         made.parts.canceller._mark(asked, "asked by a person", "person")  # and the crash comes before its request
-        await made.parts.writer.flush()
+        await made.flush()
         sent = len(made.exchange.orders_of())
         await made.desk_crash()
         await made.desk_start()
@@ -89,7 +89,7 @@ async def test_a_foreign_fill_is_booked_to_nobody_and_is_no_adjustment() -> None
         await made.until(lambda: made.books.held(instrument, "unattributed") > 0, what="the foreign fill is booked")
         await made.parts.reconciler.round()
         await made.parts.reconciler.round()
-        await made.parts.writer.flush()
+        await made.flush()
         row = await Position.objects.aget(owner="unattributed")
         assert row.quantity == Decimal("2") - Decimal("2") * Decimal("0.001")
         assert not await CashMovement.objects.filter(kind="adjustment").aexists()
@@ -160,7 +160,7 @@ async def test_with_trading_off_the_desk_stays_takes_no_new_risk_and_closes_what
         wish = {"instrument_id": instrument, "side": "buy", "kind": "market", "quantity": "1"}
         refused = await command(made, "order", **wish)
         assert (refused.state, "trading is off for account Simulated" in refused.result) == ("refused", True)
-        await made.parts.writer.flush()
+        await made.flush()
         assert (await Refusal.objects.order_by("-pk").afirst()).check_name == "trading_off"
         closed = await command(made, "close", instrument_id=instrument, owner=made.deployment)
         assert closed.state == "done", closed.result
@@ -205,13 +205,13 @@ async def test_a_stop_that_fills_while_a_deployment_is_changed_closes_the_succes
             assert made.books.is_flat(instrument, made.books.held(instrument, owner)), owner
         assert not [name for name in made.parts.core.blocks if str(name).startswith("stop")]
         assert not [one for one in made.books.open.values() if one.leg == "stop"]
-        await made.parts.writer.flush()
+        await made.flush()
         assert await Fill.objects.filter(owner=new.key, order__leg="stop").aexists()
 
 
 async def _changed(made: Living) -> Deployment:
     """Change the deployment; the desk has ended by its fence when this returns."""
-    await made.parts.writer.flush()
+    await made.flush()
     new = await sync_to_async(deployment_change)(made.deployment, by="tester", parameters={"entry": 2.5})
     made.parts.writer.event("deployments", _nothing(made))
     with pytest.raises(FenceLost):

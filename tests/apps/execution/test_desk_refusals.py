@@ -27,7 +27,7 @@ async def test_whatever_stops_an_order_that_its_checks_let_through_is_recorded(m
         async def refused() -> Refusal:
             answer = await command(made, "order", **wish)
             assert answer.state == "refused", answer.result
-            assert await made.parts.writer.flush()
+            assert await made.flush()
             row = await Refusal.objects.order_by("-created_at").afirst()
             assert (row.owner, row.detail in answer.result, row.checks[0]["verdict"]) == ("manual", True, "refused")
             return row
@@ -42,7 +42,7 @@ async def test_whatever_stops_an_order_that_its_checks_let_through_is_recorded(m
 
         write = core.store.write
         short = await command(made, "order", **{**wish, "side": "sell", "kind": "market", "quantity": "5"})
-        assert await made.parts.writer.flush()
+        assert await made.flush()
         row = await Refusal.objects.aget()
         assert (short.state, short.result, row.check_name, row.number, row.limit) == (
             "refused", row.detail, "held", 5, 0,
@@ -66,7 +66,7 @@ async def test_whatever_stops_an_order_that_its_checks_let_through_is_recorded(m
             broken.setattr(core.governor, "take", no_token)
             kept = await command(made, "close", instrument_id=wish["instrument_id"], owner="manual")
         assert (kept.state, "no token within 2 s" in kept.result) == ("refused", True)
-        assert await made.parts.writer.flush()
+        assert await made.flush()
         assert (await Refusal.objects.order_by("-created_at").afirst()).check_name == "rate"
         assert await Refusal.objects.acount() == 5
 
@@ -83,7 +83,7 @@ async def test_real_money_without_its_limits_is_refused_by_name_until_the_last_i
             assert (refused.state, "loss of the day. Add each in Admin" in refused.result) == ("refused", True)
             await sync_to_async(limit_set)(check_name=check_name, value=value, by="tester", account=account)
             await made.until(lambda: getattr(guard.limits.net(instrument), check_name), what="it is heard")  # noqa: B023
-        await made.parts.writer.flush()
+        await made.flush()
         assert {row.check_name async for row in Refusal.objects.all()} == {"limits"}
         assert (await command(made, "order", **wish)).state == "done"
         (order,) = made.books.open.values()

@@ -27,7 +27,7 @@ async def test_while_the_feed_or_the_private_socket_is_silent_new_risk_is_refuse
             assert not [other for other in blocks if not other.startswith(name)]
             refused = await command(made, "order", **wish)
             assert (refused.state, "silent" in refused.result or "not connected" in refused.result) == ("refused", True)
-            await made.parts.writer.flush()
+            await made.flush()
             row = await Refusal.objects.order_by("-created_at").afirst()
             assert row.check_name.startswith(name)
             cancelled = await command(made, "cancel", client_id=resting.client_id)

@@ -98,7 +98,7 @@ async def test_a_deployment_that_does_without_stops_tells_its_reason_and_a_perso
         assert bought.state == "done", bought.result
         await made.until(lambda: stops(made), what="what a person bought is protected")
         assert [one.owner for one in stops(made)] == ["manual"]
-        await made.parts.writer.flush()
+        await made.flush()
         told = await sync_to_async(outbox_read)("positions", 0)
         reasons = {(one.owner, one.no_stop_reason) for _, one in told}
         assert reasons == {(made.deployment, "hedged elsewhere"), ("manual", "")}

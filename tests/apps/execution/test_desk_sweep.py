@@ -209,7 +209,6 @@ async def test_what_reduced_a_contract_position_does_not_rest_once_that_is_close
         assert closed.state == "done", closed.result
         await made.until(lambda: list(made.books.open) == [old.client_id], what="what was bound went with its position")
         assert old.adds_risk
-        assert await made.parts.writer.flush()
         assert await made.rows("SELECT adds_risk FROM execution_order WHERE client_id = %s", old.client_id) == [(True,)]
         await kill_engage("all", by="tester", reason="drill")
         sweep = await swept(made, "all")

@@ -35,7 +35,6 @@ async def test_a_fall_is_bought_protected_and_sold_when_the_price_is_back() -> N
         await made.minutes(WARM + 30)
         assert made.books.is_flat(instrument, made.books.held(instrument, made.deployment))
         await made.until(lambda: not made.books.open, what="the stop is gone")
-        await made.parts.writer.flush()
         orders = await made.rows("SELECT leg, state, filled > 0 FROM execution_order ORDER BY id")
         assert {row[0] for row in orders} == {"entry", "exit", "stop"}
         accepted = made.exchange.ledger("order")
@@ -54,7 +53,6 @@ MINUTE_NS = 60_000_000_000
 
 async def signal_of_the_turn(made: Living) -> tuple[str, str, str]:
     """What became of the one signal that asked for the other side."""
-    await made.parts.writer.flush()
     rows = await made.rows(
         "SELECT state, refused_by, detail FROM strategies_signal WHERE direction = 1 ORDER BY id LIMIT 1"
     )
@@ -128,7 +126,6 @@ async def test_an_entry_that_waits_past_its_horizon_for_a_token_is_not_sent(monk
 
         monkeypatch.setattr(core.governor, "take", slow)
         await made.minutes(WARM + 3)
-        await made.parts.writer.flush()
         ((state, refused_by, detail),) = await made.rows("SELECT state, refused_by, detail FROM strategies_signal")
         assert (state, refused_by) == ("expired", "")
         assert "horizon of 60 s" in detail
@@ -152,7 +149,6 @@ async def test_an_entry_whose_horizon_ends_during_its_commit_is_stopped_at_the_g
 
         monkeypatch.setattr(core.store, "write", slow)
         await made.minutes(WARM + 3)
-        await made.parts.writer.flush()
         ((state, origin, detail),) = await made.rows("SELECT state, origin, detail FROM execution_order")
         assert (state, origin, "horizon" in detail) == ("rejected", "gate", True)
         assert await made.rows("SELECT state FROM strategies_signal") == [("expired",)]

@@ -73,7 +73,7 @@ async def test_what_came_while_the_desk_was_away_for_nine_quiet_days_is_found_an
         await made.desk_start()
         held = made.books.held(made.instrument(LINEAR), "unattributed")
         payments = [row for row in made.exchange.ledger("fill") if row.get("exec_type") == "Funding"]
-        await made.parts.writer.flush()
+        await made.flush()
         assert held == 1
         assert not await CashMovement.objects.filter(kind="adjustment").aexists()
         assert await CashMovement.objects.filter(kind="funding").acount() == 27, payments
