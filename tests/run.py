@@ -7,13 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-from tests.steps import PYTEST, Step, in_turn, side_by_side
+from tests.steps import PYTEST, Step, in_turn
 
 # a worker that died is not replaced: the run ends with what it said, instead of going on beside what it left behind
 WORKERS = ["--no-loadscope-reorder", "--max-worker-restart=0"]
-LIGHT = ["-n", "1", *WORKERS, "-m", "not stack and not browser", "tests"]
-# never more than two stacks at once: three leave none the time that leases, windows and pauses are about
-HEAVY = ["-n", "2", *WORKERS, "-m", "stack or browser", "tests"]
+LIGHT = ["-n", "2", *WORKERS, "-m", "not stack and not browser", "tests"]
+# a desk, a feed or a hub in the test's own process mostly waits: three of them share two cores
+PARTS = ["-n", "3", *WORKERS, "-m", "stack or browser", "tests/apps"]
+# never more than two whole stacks at once: three leave none the time that leases, windows and pauses are about
+STACKS = ["-n", "2", *WORKERS, "-m", "stack or browser", "tests", "--ignore=tests/apps"]
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
 QUICK = ["tests/core", "tests/apps", "tests/architecture", "tests/docs", "-m", "not stack and not browser and not data"]
@@ -48,22 +50,17 @@ def quick() -> int:
 
 
 def full() -> int:
-    """Everything. In CI with coverage, and a skip fails.
-
-    Stacks mostly wait: what needs none runs beside them, at a lower priority, in the time that they leave.
-    """
+    """Everything. In CI with coverage, and a skip fails."""
+    kinds = {"light tests": LIGHT, "parts with servers of their own": PARTS, "whole stacks and browser": STACKS}
     if not os.environ.get("QD_CI"):
-        heavy = Step("whole stacks", [*PYTEST, *HEAVY], is_told_again=True)
-        return side_by_side([heavy], [Step("light tests", [*PYTEST, *LIGHT], is_told_again=True)])
-    core = _coverage("core", "trader/core", ["-n", "1", *WORKERS, "tests/core", "tests/lookahead"])
-    status = side_by_side(
-        [Step("whole stacks", _coverage("apps", "apps", HEAVY), is_told_again=True)],
-        [
-            Step("light tests", _coverage("apps", "apps", LIGHT), is_told_again=True),
-            Step("the core, kernels as plain Python", core, {"NUMBA_DISABLE_JIT": "1"}),
-        ],
+        return in_turn(*(Step(name, [*PYTEST, *given], is_told_again=True) for name, given in kinds.items()))
+    core = _coverage("core", "trader/core", ["-n", "2", *WORKERS, "tests/core", "tests/lookahead"])
+    return in_turn(
+        Step("the core, kernels as plain Python", core, {"NUMBA_DISABLE_JIT": "1"}),
+        *_counted("core", CORE_COVERAGE),
+        *(Step(name, _coverage("apps", "apps", given), is_told_again=True) for name, given in kinds.items()),
+        *_counted("apps", APPS_COVERAGE),
     )
-    return status or in_turn(*_counted("core", CORE_COVERAGE), *_counted("apps", APPS_COVERAGE))
 
 
 def _coverage(name: str, source: str, arguments: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Steps of a run: processes one after the other, or side by side, and what failed told again alone."""
+"""Steps of a run: processes one after the other, and what failed told again alone."""
 
 import json
 import os
@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -51,27 +49,13 @@ class Outcome:
 
 
 def in_turn(*steps: Step) -> int:
-    """Run steps until one fails; return its status."""
-    return _judged(_lane(steps))
-
-
-def side_by_side(front: Sequence[Step], behind: Sequence[Step]) -> int:
-    """Run two lanes at once; the second takes what the first leaves of the machine, and prints when a step is over."""
-    found: list[Outcome] = []
-    other = threading.Thread(target=lambda: found.extend(_lane(behind, is_behind=True)))
-    other.start()
-    mine = _lane(front)
-    other.join()
-    return _judged(mine + found)
-
-
-def _lane(steps: Sequence[Step], is_behind: bool = False) -> list[Outcome]:
+    """Run steps until one fails for good; return its status. Tests that failed are told again when all are through."""
     outcomes = []
     for step in steps:
-        outcomes.append(_run(step, is_behind))
+        outcomes.append(_run(step))
         if outcomes[-1].status != 0 and not outcomes[-1].is_open:
             break
-    return outcomes
+    return _judged(outcomes)
 
 
 def _judged(outcomes: list[Outcome]) -> int:
@@ -90,7 +74,7 @@ def _judged(outcomes: list[Outcome]) -> int:
 
 def _told_again(failed: dict[str, dict[str, Any]]) -> int:
     for _ in range(TIMES):
-        if status := _run(Step("what failed, alone", [*PYTEST, "--durations=0", *failed]), False).status:
+        if status := _run(Step("what failed, alone", [*PYTEST, "--durations=0", *failed])).status:
             return status
     print(f"\n!! TOLD AGAIN: {len(failed)} tests failed at first, and passed {TIMES} times alone. Read why:")
     for row in failed.values():
@@ -99,28 +83,23 @@ def _told_again(failed: dict[str, dict[str, Any]]) -> int:
     return 0
 
 
-def _run(step: Step, is_behind: bool) -> Outcome:
+def _run(step: Step) -> Outcome:
     began = time.monotonic()
-    print(f"\n── {step.name}{' (beside the others)' if is_behind else ''}", flush=True)
+    print(f"\n── {step.name}", flush=True)
     with tempfile.TemporaryDirectory(prefix="qdr-") as folder:
-        told, output = Path(folder) / "failed", Path(folder) / "output"
+        told = Path(folder) / "failed"
         environment = os.environ | step.environment
         if step.is_told_again:
             environment["QD_TEST_FAILED"] = str(told)
-        with output.open("w") as file:
-            status = _process(step.command, environment, file if is_behind else None)
-        if is_behind:
-            print(f"\n── what {step.name} printed\n{output.read_text(errors='replace')}", flush=True)
+        status = _process(step.command, environment)
         rows = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
     words = "passed" if status == 0 else "FAILED"
     print(f"── {step.name}: {words} in {time.monotonic() - began:.0f} s", flush=True)
     return Outcome(step, status, rows)
 
 
-def _process(command: list[str], environment: dict[str, str], output: IO[str] | None) -> int:
-    polite = [] if output is None else ["nice", "-n", "10"]
-    stderr = None if output is None else subprocess.STDOUT
-    process = subprocess.Popen([*polite, *command], cwd=ROOT, env=environment, stdout=output, stderr=stderr)
+def _process(command: list[str], environment: dict[str, str]) -> int:
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         return process.wait(LIMIT_S)
     except subprocess.TimeoutExpired:

@@ -1,12 +1,11 @@
 """What fails is told again alone, and what may not be told again fails the run."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import steps
-from tests.steps import PYTEST, Step, in_turn, side_by_side
+from tests.steps import PYTEST, Step, in_turn
 
 TIMED = """
 from pathlib import Path
@@ -82,17 +81,3 @@ def test_never_told_again(what: str, body: str, tmp_path: Path, monkeypatch: pyt
 def test_a_worker_that_dies_fails_the_run(tmp_path: Path) -> None:
     assert run(tmp_path, "import os\ndef test_dies():\n    if told('n') == 1:\n        os._exit(3)\n", workers=2) != 0
     assert (tmp_path / "n").read_text() == "1"
-
-
-def test_lanes_run_at_once_and_each_can_fail_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    meets = "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\nend = time.monotonic() + 30\n" \
-        "while not pathlib.Path(sys.argv[2]).exists():\n    assert time.monotonic() < end\n    time.sleep(0.01)\n" \
-        "print('met', sys.argv[1])\nsys.exit(int(sys.argv[3]))"  # fmt: skip
-
-    def lane(mine: str, other: str, status: int) -> Step:
-        return Step(mine, [sys.executable, "-c", meets, str(tmp_path / mine), str(tmp_path / other), str(status)])
-
-    assert side_by_side([lane("a", "b", 0)], [lane("b", "a", 0)]) == 0
-    assert f"met {tmp_path / 'b'}" in capfd.readouterr().out, "what runs behind is printed when it is through"
-    assert side_by_side([lane("c", "d", 0)], [lane("d", "c", 5)]) == 5
-    assert side_by_side([lane("e", "f", 4)], [lane("f", "e", 0)]) == 4

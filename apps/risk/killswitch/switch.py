@@ -34,6 +34,7 @@ T = TypeVar("T")
 Readings = dict[str, Reading | None]
 BY_MAX, REASON_MAX = 150, 200
 OK = "ok"
+FIRST_TRIES, FIRST_AGAIN_S = 20, 0.25
 
 
 class KillError(Exception):
@@ -178,7 +179,7 @@ async def first_up(places: Places | None = None) -> bool:
         file = opened.by_name["file"]
         if isinstance(file, FilePlace) and file.folder.exists():
             return False
-        readings = await readings_take(opened)
+        readings = await _readings_first(opened)
         if any(reading is None or reading.records is None or reading.records for reading in readings.values()):
             return False
         record = Record(ALL, "clear", 1, "first start", "no record anywhere", False, wall_ns() // 1000 * 1000)
@@ -187,6 +188,16 @@ async def first_up(places: Places | None = None) -> bool:
             if not await opened.by_name[name].put(record):
                 raise KillError(f"The first kill switch record was not taken by {PLACE_NAMES[name]}: start again.")
     return True
+
+
+async def _readings_first(places: Places) -> Readings:
+    """Read all places; one that does not answer is asked again: what a first start does not write stays missing."""
+    for _ in range(FIRST_TRIES):
+        readings = await readings_take(places)
+        if all(reading is not None and (reading.usable or reading.broken) for reading in readings.values()):
+            break
+        await asyncio.sleep(FIRST_AGAIN_S)
+    return readings
 
 
 async def host_start(places: Places | None = None) -> bool:

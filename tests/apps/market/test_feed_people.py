@@ -113,9 +113,9 @@ async def test_a_universe_changed_by_a_person_is_heard_of_and_not_only_found(tmp
         async with feed_running() as feed:
             await until(lambda: feed.resident.changes.listens_to == {"universes", "venues"})
             assert _subscribed(half, "BTCUSDT") == {"spot", "linear"}
-            told = asyncio.create_task(anext(feed.context.bus.log_read("universes")))
+            before = await feed.context.bus.log_last("universes")
             await asyncio.to_thread(in_thread, _members_set, ("BTC/USDT", "SOL/USDT"))
-            _, message = await told
+            _, message = await anext(feed.context.bus.log_read("universes", before))
             assert set(message.instrument_ids) == await asyncio.to_thread(in_thread, _ids, ("BTC/USDT", "SOL/USDT"))
             await until(lambda: _subscribed(half, "SOLUSDT") == {"spot"} and _subscribed(half, "BTCUSDT") == {"spot"})
             await until(lambda: not _subscribed(half, "ETHUSDT"))

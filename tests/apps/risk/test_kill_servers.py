@@ -81,6 +81,14 @@ async def test_first_start_writes_three_clear_records_and_only_once(desk):
     assert not await act(desk, switch.first_up)
 
 
+async def test_first_start_waits_for_a_place_that_does_not_answer_at_once(desk):
+    desk.mend()
+    pause(desk.valkey)
+    asyncio.get_running_loop().call_later(1.0, resume, desk.valkey)
+    assert await act(desk, switch.first_up)
+    assert await records(desk) == dict.fromkeys(PLACES, (CLEAR, 1))
+
+
 async def test_first_start_writes_nothing_where_a_host_has_started_before(desk):
     desk.mend()
     desk.kill_folder.mkdir()
