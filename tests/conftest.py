@@ -20,10 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
     from hypothesis import HealthCheck
     from hypothesis import settings as stories
 
+    from trader.core.indicators.kernels import set_cache_dir
+
     in_ci = bool(os.environ.get("QD_CI"))
     stories.register_profile("ours", deadline=None, derandomize=in_ci, suppress_health_check=[HealthCheck.too_slow])
     stories.load_profile("ours")
 
+    set_cache_dir(os.environ["QD_TEST_KERNELS"])
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     # what a test starts is not measured: it would start half as fast, and drills kill it before it could tell
     if "PYTEST_XDIST_WORKER" in os.environ:

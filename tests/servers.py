@@ -2,7 +2,7 @@
 
 A pytest plugin (`-p tests.servers`), because it must run before pytest-django reads Django's settings, which is
 before any conftest. With DATABASE_URL or REDIS_URL set by a person, those are used instead. Each process of a
-parallel run has servers of its own, since the bus of one would be heard by the others.
+parallel run has servers of its own, since the bus of one would be heard by the others. Compiled kernels are shared.
 """
 
 import atexit
@@ -13,6 +13,8 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+
+from tests.kernels import state_with_kernels
 
 _servers: list[object] = []
 # a run that stands still is asked where; pytest takes the usual place for errors away, and this is before it
@@ -26,7 +28,7 @@ def start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="qdt-"))
     (folder / "s").mkdir(mode=0o700)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["QD_RUNTIME_STATE_DIR"] = str(folder / "state")
+    os.environ["QD_RUNTIME_STATE_DIR"] = str(state_with_kernels(folder / "state"))
     given = os.environ.get("QD_TEST_SERVERS", "") != "ours"
     if not (given and os.environ.get("DATABASE_URL")):
         os.environ["QD_TEST_FSYNC_OFF"] = "1"
@@ -53,5 +55,5 @@ def _is_controller_of_a_parallel_run() -> bool:
 if not _is_controller_of_a_parallel_run():
     start()
 else:  # it runs no test itself; settings still want addresses
-    os.environ.setdefault("QD_RUNTIME_STATE_DIR", tempfile.mkdtemp(prefix="qdt-"))
+    os.environ.setdefault("QD_RUNTIME_STATE_DIR", str(state_with_kernels(Path(tempfile.mkdtemp(prefix="qdt-")))))
     atexit.register(shutil.rmtree, os.environ["QD_RUNTIME_STATE_DIR"], ignore_errors=True)

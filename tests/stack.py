@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from tests.kernels import state_with_kernels
+
 ROOT = Path(__file__).resolve().parents[1]
 FREE_PORTS = {"QD_RUNTIME_WEB_PORT": "0", "QD_RUNTIME_SIMULATOR_PORT": "0", "QD_RUNTIME_CONTROL_PORT": "0"}
 
@@ -24,6 +26,7 @@ class RunningStack:
     def __init__(self, *arguments: str, folder: Path | None = None, **environment: str) -> None:
         self.arguments = arguments
         self.folder = folder or Path(tempfile.mkdtemp(prefix="qds-"))
+        state_with_kernels(self.folder / "state")
         self._keep = folder is not None
         left_out = ("DATABASE_URL", "REDIS_URL")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

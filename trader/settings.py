@@ -56,7 +56,7 @@ INTERNAL_IPS: list[str] = []
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # trader.urls loads its pages: workers and commands have none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

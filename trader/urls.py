@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 
 handler500 = "apps.dashboard.views.errors.server_error"
 
+admin.autodiscover()
+
 urlpatterns = [
     # one sign-in for everything: the admin's own would be a second door
     path("admin/login/", login_not_required(RedirectView.as_view(pattern_name="users:sign-in", query_string=True))),

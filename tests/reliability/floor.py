@@ -22,6 +22,7 @@ import psycopg
 
 from tests.apps.execution.living import MINUTE_NS, ROOT, SPOT, START_NS, WARM, Exchange, file_make, prices_make
 from tests.apps.execution.pace import LONG_S, SCALE
+from tests.kernels import state_with_kernels
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedValkey
 
 # shortened for drills, and longer again, all together, on a machine that is slow (`pace.py`)
@@ -83,7 +84,7 @@ class Floor:
 
     def __enter__(self) -> "Floor":
         try:
-            self._kernels_share()
+            state_with_kernels(self.folder / "state")
             subprocess.run(["cp", "-a", str(_cluster_migrated()), str(self.folder / "pg")], check=True)
             with _no_flush(not self._flush):
                 self.postgres.start()
@@ -111,13 +112,6 @@ class Floor:
                     server.process.send_signal(signal.SIGCONT)
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _kernels_share(self) -> None:
-        """Let all floors of a run use one cache of compiled kernels: their fingerprints say which fit."""
-        shared = Path(os.environ["QD_RUNTIME_STATE_DIR"]) / "kernels"
-        shared.mkdir(parents=True, exist_ok=True)
-        (self.folder / "state").mkdir(mode=0o700)
-        (self.folder / "state" / "kernels").symlink_to(shared)
 
     # Processes
 

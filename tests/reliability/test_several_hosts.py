@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernels import state_with_kernels
 from tests.reliability.floor import Floor
 from tests.reliability.hosts import COMMON, Forwarder, Host, common_address, namespaces_work
 
@@ -82,7 +83,7 @@ class Hosts(Floor):
         }  # fmt: skip
         state = Path(host.environment["QD_RUNTIME_STATE_DIR"])
         shutil.copytree(self.folder / "state" / "keys", state / "keys")
-        (state / "kernels").symlink_to((self.folder / "state" / "kernels").resolve())
+        state_with_kernels(state)
 
     def leases(self) -> dict[tuple[str, str], tuple[str, int]]:
         """Return who holds each lease that is held, and its fence, all as of one moment."""
@@ -101,6 +102,12 @@ class Hosts(Floor):
     def holders(self) -> dict[tuple[str, str], int]:
         """Return which host holds each lease."""
         return {name: self.host_of(holder) for name, (holder, _) in self.leases().items()}
+
+    def all_on(self, host: Host, wanted: int) -> dict[tuple[str, str], tuple[str, int]] | None:
+        """Return the leases of one moment, once that many are held and a host holds them all."""
+        found = self.leases()
+        is_so = len(found) == wanted and {self.host_of(holder) for holder, _ in found.values()} == {host.number}
+        return found if is_so else None
 
     def desk_state_of(self, key: str) -> str:
         """Return what the desk of one account says of itself."""
@@ -167,11 +174,7 @@ def test_residents_spread_over_hosts_and_move_when_one_dies_and_nothing_is_lost(
             dying.network_cut()  # its processes live on, and reach nothing
         else:
             dying.die()
-        floor.until(
-            lambda: len(floor.holders()) == wanted and set(floor.holders().values()) == {living.number},
-            "every lease is held by the host that lives",
-        )
-        now = floor.leases()
+        now = floor.until(lambda: floor.all_on(living, wanted), "every lease is held by the host that lives")
         passed = {name for name in now if now[name][0] != before[name][0]}
         assert passed >= {name for name, number in on.items() if number == dying.number}, (before, now)
         # a lease has another fence with another holder, and only then

@@ -1,7 +1,6 @@
 """A backup restored into an empty folder trades on: killed first, what the venue did since adopted, then released."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernels import state_with_kernels
 from tests.reliability.floor import FALLS, Floor
 from tests.stack import ROOT
 from trader.runtime.servers import EmbeddedPostgres, EmbeddedValkey
@@ -74,7 +74,7 @@ def test_restored_into_an_empty_folder_it_adopts_what_the_venue_did_since_and_tr
         assert floor.query("SELECT prefix FROM execution_install") == install
         assert floor.query("SELECT 1 FROM execution_fill") == []
         assert floor.query("SELECT state FROM risk_killrecord WHERE scope = 'all'") == [("engaged",)]
-        (floor.folder / "state2" / "kernels").symlink_to(Path(os.environ["QD_RUNTIME_STATE_DIR"]) / "kernels")
+        state_with_kernels(floor.folder / "state2")
         floor.manage("prepare", "--options", json.dumps(floor.exchange.seed_options()))
         floor.worker("data")
         floor.desk_start()

@@ -6,6 +6,7 @@ from django.urls import reverse
 
 from apps.strategies.models import Deployment
 
+admin.autodiscover()  # as `trader.urls` does
 OURS = [model for model in admin.site._registry if model.__module__.startswith("apps.")]
 
 

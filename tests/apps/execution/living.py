@@ -6,7 +6,6 @@ Prices come from a file that the test makes; the market stands until the test mo
 import asyncio
 import json
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +32,7 @@ from apps.market.services import venues_sync
 from apps.portfolio import seed as portfolio_seed
 from apps.strategies import seed as strategies_seed
 from tests.apps.execution.pace import LONG_S, SCALE
+from tests.forks import Forked
 from trader.runtime.stack import port_take
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,7 +76,7 @@ class Exchange:
     symbols: str
     limits: str = "bybit"
     ports: tuple[int, int] = field(default_factory=lambda: (_free_port(), _free_port()))
-    process: subprocess.Popen | None = None
+    process: Forked | None = None
     state: Path | None = None
 
     @property
@@ -104,14 +104,13 @@ class Exchange:
         """Start the simulator; returns when it listens."""
         self.state = state
         (state / "ready.json").unlink(missing_ok=True)
-        command = [
-            sys.executable, str(ROOT / "manage.py"), "simulate", "--port", str(self.ports[0]),
+        arguments = [
+            "simulate", "--port", str(self.ports[0]),
             "--control-port", str(self.ports[1]), "--state", str(state), "--market", "replay",
             "--data", str(self.data), "--symbols", self.symbols, "--from", _time(self.first),
             "--to", _time(self.last), "--paused", "--limits", self.limits, "--speed", "1000",
         ]  # fmt: skip
-        with (self.folder / "simulator.log").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        self.process = Forked(arguments, self.folder / "simulator.log")
         _until_file(state / "ready.json", self.process, self.folder / "simulator.log")
 
     def stop(self) -> None:
@@ -382,7 +381,7 @@ def _free_port() -> int:
     return port_take("127.0.0.1", 0, "test")
 
 
-def _until_file(path: Path, process: subprocess.Popen, log: Path) -> None:
+def _until_file(path: Path, process: Forked, log: Path) -> None:
     import time
 
     deadline = time.monotonic() + LONG_S
