@@ -35,7 +35,7 @@ class Hosts(Floor):
 
     def __enter__(self) -> "Hosts":
         try:
-            self._kernels_share()
+            state_with_kernels(self.folder / "state")
             self.own_network = namespaces_work()
             self.postgres.start()
             self.valkey.start()
