@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=25"]
 LIMIT_S = 2100  # of one step: what stands still says where, and ends
 TIMES = 2  # a test that failed once has to pass so often, alone, one time after the other
-MOST = 3  # tests of one run that may be told again
+MOST = 5  # tests of one run that may be told again
 
 
 @dataclass(frozen=True)
