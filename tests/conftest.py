@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("tests/e2e/test_access.py", "tests/e2e/test_browser.py")
+FIRST = (*PAGES, "tests/apps/market/test_feed.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,11 +81,11 @@ def chromium() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the pages, which are the longest, so that two workers end together.
+    """Begin with the longest of each step, so that its workers end together.
 
     Drills stay behind: beside pages, which burn as much, each would take half as long again.
     """
-    items.sort(key=lambda item: item.location[0] not in PAGES)
+    items.sort(key=lambda item: item.location[0] not in FIRST)
 
 
 @pytest.hookimpl(optionalhook=True)

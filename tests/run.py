@@ -8,15 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.steps import PYTEST, Step, in_turn
+from tests.steps import PYTEST, ROOT, Step, in_turn
 
 # a worker that died is not replaced: the run ends with what it said, instead of going on beside what it left behind
 WORKERS = ["--no-loadscope-reorder", "--max-worker-restart=0"]
 LIGHT = ["-n", "2", *WORKERS, "-m", "not stack and not browser", "tests"]
 # a desk, a feed or a hub in the test's own process mostly waits: three of them share two cores
-PARTS = ["-n", "3", *WORKERS, "-m", "stack or browser", "tests/apps"]
+PARTS = ["-n", "3", *WORKERS, "-m", "stack or browser"]
 # never more than two whole stacks at once: three leave none the time that leases, windows and pauses are about
-STACKS = ["-n", "2", *WORKERS, "-m", "stack or browser", "tests", "--ignore=tests/apps"]
+STACKS = ["-n", "2", *WORKERS, "-m", "stack or browser"]
+MARKS = ("mark.stack", "mark.browser")
 LIGHT_TESTS, PARTS_TESTS = "light tests", "parts with servers of their own"
 CORE_COVERAGE = 95
 APPS_COVERAGE = 90
@@ -55,14 +56,15 @@ def quick() -> int:
 
 def full() -> int:
     """Everything. In CI with coverage, and a skip fails."""
-    kinds = {LIGHT_TESTS: LIGHT, PARTS_TESTS: PARTS, "whole stacks and browser": STACKS}
+    parts, stacks = files_marked()
+    kinds = {LIGHT_TESTS: LIGHT, PARTS_TESTS: [*PARTS, *parts], "whole stacks and browser": [*STACKS, *stacks]}
     if not os.environ.get("QD_CI"):
         return in_turn(*(Step(name, [*PYTEST, *given], is_told_again=True) for name, given in kinds.items()))
     # a market that runs in a test's own process is counted by the light tests: traced, it would be too slow to follow.
     # Whole stacks are processes that no tracer sees
     counted = {
         LIGHT_TESTS: _coverage("apps", "apps", LIGHT),
-        PARTS_TESTS: _coverage("apps", "apps", PARTS, "--omit=apps/simulator/*,*/migrations/*"),
+        PARTS_TESTS: _coverage("apps", "apps", kinds[PARTS_TESTS], "--omit=apps/simulator/*,*/migrations/*"),
     }
     core = _coverage("core", "trader/core", ["-n", "2", *WORKERS, "tests/core", "tests/lookahead"])
     return in_turn(
@@ -71,6 +73,19 @@ def full() -> int:
         *(Step(name, counted.get(name, [*PYTEST, *given]), is_told_again=True) for name, given in kinds.items()),
         *_counted("apps", APPS_COVERAGE),
     )
+
+
+def files_marked() -> tuple[list[str], list[str]]:
+    """Return the files with tests that start servers: those of `tests/apps`, and all others.
+
+    Each worker would read all 270 files to find these, some twenty seconds long.
+    """
+    found: tuple[list[str], list[str]] = ([], [])
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if any(mark in path.read_text() for mark in MARKS):
+            name = path.relative_to(ROOT).as_posix()
+            found[0 if name.startswith("tests/apps/") else 1].append(name)
+    return found
 
 
 def _coverage(name: str, source: str, arguments: list[str], *options: str) -> list[str]:
