@@ -74,7 +74,7 @@ def _judged(outcomes: list[Outcome]) -> int:
 
 def _told_again(failed: dict[str, dict[str, Any]]) -> int:
     for _ in range(TIMES):
-        if status := _run(Step("what failed, alone", [*PYTEST, "--durations=0", *failed])).status:
+        if status := _run(Step("what failed, alone", [*PYTEST, *failed])).status:
             return status
     print(f"\n!! TOLD AGAIN: {len(failed)} tests failed at first, and passed {TIMES} times alone. Read why:")
     for row in failed.values():

@@ -34,7 +34,7 @@ T = TypeVar("T")
 Readings = dict[str, Reading | None]
 BY_MAX, REASON_MAX = 150, 200
 OK = "ok"
-FIRST_TRIES, FIRST_AGAIN_S = 20, 0.25
+FIRST_WAIT_S, FIRST_AGAIN_S = 5.0, 0.25
 
 
 class KillError(Exception):
@@ -192,12 +192,13 @@ async def first_up(places: Places | None = None) -> bool:
 
 async def _readings_first(places: Places) -> Readings:
     """Read all places; one that does not answer is asked again: what a first start does not write stays missing."""
-    for _ in range(FIRST_TRIES):
+    until_ns = boottime_ns() + int(FIRST_WAIT_S * 1e9)
+    while True:
         readings = await readings_take(places)
-        if all(reading is not None and (reading.usable or reading.broken) for reading in readings.values()):
-            break
+        is_answered = all(reading is not None and (reading.usable or reading.broken) for reading in readings.values())
+        if is_answered or boottime_ns() > until_ns:
+            return readings
         await asyncio.sleep(FIRST_AGAIN_S)
-    return readings
 
 
 async def host_start(places: Places | None = None) -> bool:
